@@ -1,0 +1,87 @@
+"""`likra eval`: how good heads are on questions with known answers."""
+
+import json as jsonlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from likra.cli import options
+
+if TYPE_CHECKING:
+    from likra.judge import Evaluation
+
+
+def evaluate(
+    heads: options.Heads,
+    data: options.Data,
+    split: Annotated[
+        str | None,
+        typer.Option(help="train, validation, test or all. [default: test, or validation where there is no test]"),
+    ] = None,
+    shots: options.Shots = 0,
+    sampled_shots: options.SampledShots = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first so many questions.")] = None,
+    weight: options.Weight = None,
+    normalisation: options.Norm = "raw",
+    json: options.Json = False,
+    save_likelihoods: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep every candidate's likelihoods as Parquet.")
+    ] = None,
+    base: options.BaseModel = None,
+    revision: options.Revision = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Judge heads on questions with known answers: base, SFT, Base-Likra and Likra, with 95% intervals."""
+    from likra.judge import NORMALISATIONS
+    from likra.judge.scores import check_normalisation
+    from likra.questions import load
+
+    check_normalisation(normalisation)
+    source = load(data)
+    source.split(split)
+
+    from likra.model import Likra
+
+    likra = Likra.from_pretrained(heads, model=base, **options.loading(revision, dtype, device, trust_remote_code))
+    result = likra.evaluate(
+        source,
+        split=split,
+        shots=shots,
+        sampled_shots=sampled_shots,
+        limit=limit,
+        weight=weight,
+        normalisation=normalisation,
+    )
+    if save_likelihoods:
+        result.likelihoods.save(save_likelihoods)
+    if json:
+        typer.echo(jsonlib.dumps(result.as_json()))
+        return
+    _show(result, NORMALISATIONS[normalisation])
+
+
+def _show(result: "Evaluation", divided_by: str) -> None:
+    from likra.judge import METHOD_TITLES
+
+    console = options.console()
+    table = Table(box=None, pad_edge=False)
+    for column in ("method", "accuracy", "95% interval"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for method, value in result.methods.items():
+        table.add_row(METHOD_TITLES[method], f"{value.accuracy:.4f}", f"{value.low:.4f} to {value.high:.4f}")
+    console.print(table)
+    count = len(result.likelihoods.questions)
+    console.print(f"{count} questions, weight {result.weight:g}, scores divided by {divided_by}")
+    if cut := result.likelihoods.questions_cut:
+        console.print(f"{cut} questions overran the model's context; their prompts were cut from the left")
+    best = next(m for m in ("likra", "base_likra", "sft") if m in result.methods)
+    rival = "sft" if best == "likra" else "base"
+    test = result.compare(best, rival)
+    console.print(
+        f"{METHOD_TITLES[best]} against {METHOD_TITLES[rival]}: better on {test.first_only} questions, worse on "
+        f"{test.second_only} (McNemar's exact test, p = {test.p_value:.2g})"
+    )

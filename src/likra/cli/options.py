@@ -1,0 +1,52 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+DATA_HELP = (
+    "Where the questions come from: a JSONL, JSON, CSV or Parquet file, a folder of them, a benchmark's name "
+    "(arc-challenge, arc-easy, arc-paper, hellaswag, winogrande, truthfulqa, blimp), hf:owner/name, or world."
+)
+MODEL_HELP = "The base model: a hub id, a folder, or `world` for the embedded one."
+
+Data = Annotated[str, typer.Option("--data", metavar="SOURCE", help=DATA_HELP, show_default=False)]
+Heads = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `likra train` wrote.", show_default=False)]
+BaseModel = Annotated[
+    str | None, typer.Option("--base", metavar="MODEL", help="The base model, if it has moved since the training.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the hub.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16 or float16. [default: float32 on a CPU, the checkpoint's own on a GPU]"),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. [default: the first GPU, else the CPU]")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let code from the model's repository run.")]
+Weight = Annotated[
+    float | None,
+    typer.Option(help="w in L+ - w * L-. [default: the heads' own, 1.0 unless trained with another]"),
+]
+Norm = Annotated[
+    str,
+    typer.Option(
+        "--normalisation", "--norm", help="Divide scores by: raw (nothing), token, character (acc_norm), byte."
+    ),
+]
+Shots = Annotated[int, typer.Option(min=0, help="Solved training questions shown before each question.")]
+SampledShots = Annotated[
+    bool, typer.Option("--sampled-shots", help="Draw the shots per question, instead of the first ones for all.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+
+
+def loading(revision: str | None, dtype: str | None, device: str | None, trust_remote_code: bool) -> dict[str, Any]:
+    """Keyword arguments of `load_base`; what is not given is left to it."""
+    given = {"revision": revision, "dtype": dtype, "device": device}
+    return {key: value for key, value in given.items() if value} | {"trust_remote_code": trust_remote_code}
+
+
+def console() -> Console:
+    """Where people read results: standard output."""
+    return Console(highlight=False)

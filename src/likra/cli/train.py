@@ -1,0 +1,144 @@
+"""`likra train`: train heads on right and wrong answers."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likra.cli import options
+
+
+def train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=options.MODEL_HELP, show_default=False)],
+    data: options.Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder to write the heads to; must not exist or be empty.", show_default=False
+        ),
+    ],
+    role: Annotated[
+        str,
+        typer.Option(
+            help="sft-likra: both heads. base-likra: only the negative one; the base is the positive. "
+            "sft: only the positive one."
+        ),
+    ] = "sft-likra",
+    negatives: Annotated[
+        str,
+        typer.Option(
+            help="What the negative head learns from. incorrect: one of the question's own wrong choices; all: every "
+            "one; irrelevant: another question's answer; unrelated: an answer from --unrelated-data."
+        ),
+    ] = "incorrect",
+    unrelated_data: Annotated[
+        str, typer.Option(metavar="SOURCE", help="Where `unrelated` negatives come from.")
+    ] = "world",
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many training questions, drawn by --seed.")
+    ] = None,
+    shots: options.Shots = 0,
+    lr: Annotated[
+        float, typer.Option(help="Learning rate of Adam. Small models and small data want more, such as 1e-3.")
+    ] = 1e-4,
+    batch_size: Annotated[int, typer.Option(min=1, help="Examples per head in one forward pass.")] = 8,
+    grad_accum: Annotated[int, typer.Option(min=1, help="Forward passes per optimisation step.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 1,
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank.")] = 16,
+    alpha: Annotated[float, typer.Option(help="LoRA alpha; updates are scaled by alpha / rank.")] = 32,
+    targets: Annotated[
+        str, typer.Option(help="Layers to adapt: all-linear, or names such as q_proj,v_proj.")
+    ] = "all-linear",
+    activation: Annotated[
+        str,
+        typer.Option(
+            help="everywhere: plain LoRA (the paper). answer: the heads leave the prompt's tokens to the base."
+        ),
+    ] = "everywhere",
+    schedule: Annotated[
+        str, typer.Option(help="Learning rate after the warm-up: constant, linear or cosine.")
+    ] = "constant",
+    warmup: Annotated[
+        float, typer.Option(help="Share of the optimisation steps in which the learning rate rises.")
+    ] = 0.0,
+    loss: Annotated[
+        str, typer.Option(help="Train on the tokens of the answer, or of the whole text (prompt too).")
+    ] = "answer",
+    weight: Annotated[float, typer.Option(help="w in L+ - w * L-, kept with the heads.")] = 1.0,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Compute in bfloat16; weights stay in float32. About twice as fast.")
+    ] = False,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Save memory by computing activations twice.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the first weights, the draws and the order.")] = 0,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Optimisation steps between two states on disk.")] = 50,
+    revision: options.Revision = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Train heads on right and wrong answers; the paper's recipe unless told otherwise.
+
+    A run that was killed goes on where it stopped when the same command is given again: its state is kept beside DIR,
+    in DIR.partial, until the heads are written.
+    """
+    from likra.files import check_free
+    from likra.heads import Recipe
+    from likra.questions import load
+    from likra.questions.sources import answers
+
+    check_free(out)
+    recipe = Recipe(
+        learning_rate=lr,
+        batch_size=batch_size,
+        gradient_accumulation_steps=grad_accum,
+        epochs=epochs,
+        rank=rank,
+        alpha=alpha,
+        targets=targets,
+        activation=activation,
+        schedule=schedule,
+        warmup=warmup,
+        loss=loss,  # type: ignore[arg-type]  # Recipe checks it
+        bf16=bf16,
+        gradient_checkpointing=gradient_checkpointing,
+        seed=seed,
+    )
+    source = load(data)
+    unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
+
+    from likra.model import Likra
+
+    likra = Likra.from_base(
+        model,
+        role=role,
+        recipe=recipe,
+        weight=weight,
+        **options.loading(revision, dtype, device, trust_remote_code),
+    )
+    state = out.with_name(f"{out.name}.partial")
+    if (state / "state.json").exists():
+        sys.stderr.write(f"likra: going on with the unfinished run in {state}\n")
+    likra.fit(
+        source,
+        negatives=negatives,
+        unrelated=unrelated,
+        limit=limit,
+        shots=shots,
+        state=state,
+        checkpoint_every=checkpoint_every,
+    )
+    likra.save_pretrained(out)
+    shutil.rmtree(state, ignore_errors=True)
+    console = options.console()
+    for name, count in likra.training["examples"].items():
+        steps = [step.losses[name] for step in likra.losses if name in step.losses]
+        cut = likra.training["prompts_cut"][name]
+        console.print(
+            f"{name} head: {count} examples, {len(steps)} steps, loss {steps[0]:.3f} -> {steps[-1]:.3f} nats/token"
+            + (f", {cut} prompts cut from the left" if cut else "")
+        )
+    console.print(f"Heads are in {out}. Next: likra eval {out} --data {data}", soft_wrap=True)

@@ -1,0 +1,130 @@
+"""The frozen base model that every head stands on."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from likra.builtin import WORLD, WORLD_MODEL
+from likra.errors import InputError
+from likra.questions.tokens import model_max_length
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_SAMPLES = 16  # values per parameter tensor that enter the fingerprint
+
+
+@dataclass
+class Base:
+    """A causal language model with its tokenizer.
+
+    Attributes:
+        model: The model, frozen and in evaluation mode.
+        tokenizer: Its tokenizer.
+        name: Hub id, folder, or `world`.
+        revision: Commit of the hub repository, where it came from one.
+        fingerprint: Digest of the parameters' names, shapes and sampled values: tells one base from another, and one
+            revision from another, whatever dtype they were loaded in.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    name: str
+    revision: str | None
+    fingerprint: str
+
+    @property
+    def max_length(self) -> int:
+        """The number of tokens the model can read."""
+        return model_max_length(self.model.config, self.tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+
+def load_base(
+    name: str,
+    *,
+    revision: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> Base:
+    """Load a base model and its tokenizer, safetensors only.
+
+    Args:
+        name: A hub id, a folder, or `world` for the embedded model.
+        revision: Branch, tag or commit on the hub.
+        dtype: `float32`, `bfloat16` or `float16`. Default: float32 on a CPU, the checkpoint's own on a GPU.
+        device: As torch names it. Default: the first GPU, else the CPU.
+        trust_remote_code: Whether code from the model's repository may run.
+
+    Raises:
+        InputError: The model is missing, unreachable, not a causal language model, or damaged.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype}: must be one of {', '.join(DTYPES)}.")
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    path = str(WORLD_MODEL) if name == WORLD else name
+    if Path(path).is_file():
+        raise InputError(f"{name}: is a file; a model is a hub id, a folder with config.json, or `{WORLD}`.")
+    # The embedded model is stored in float16 only to be small.
+    auto = "auto" if device != "cpu" and name != WORLD else torch.float32
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **common)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=DTYPES[dtype] if dtype else auto, use_safetensors=True, attn_implementation="sdpa", **common
+        )
+    except Exception as error:  # transformers, safetensors and huggingface_hub share no base class for these
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            raise
+        raise InputError(_load_failure(name, path, error)) from None
+    model.to(torch.device(device))  # type: ignore[arg-type]  # transformers wraps it in a way mypy misreads
+    return as_base(model, tokenizer, name=name)
+
+
+def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) -> Base:
+    """A Base from a model that is already in memory. The model is frozen in place."""
+    model.requires_grad_(False)
+    model.eval()
+    return Base(
+        model=model,
+        tokenizer=tokenizer,
+        name=name or model.config.name_or_path or type(model).__name__,
+        revision=getattr(model.config, "_commit_hash", None),
+        fingerprint=fingerprint(model),
+    )
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """Digest of a model's parameters: names, shapes, and evenly spaced values rounded to bfloat16.
+
+    Rounding makes it the same whether the model was loaded in float32, float16 or bfloat16.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        digest.update(f"{name} {tuple(parameter.shape)}".encode())
+        if parameter.is_floating_point():  # quantised weights count by shape only
+            flat = parameter.detach().flatten()
+            step = max(1, flat.numel() // _SAMPLES)
+            sample = flat[::step][:_SAMPLES].to("cpu", torch.bfloat16)
+            digest.update(sample.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _load_failure(name: str, path: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    if Path(path).is_dir():
+        if not (Path(path) / "config.json").exists():
+            return f"{name}: holds no config.json; a model folder is what save_pretrained writes."
+        return f"{name}: the model in this folder cannot be loaded ({type(error).__name__}: {reason})."
+    if "trust_remote_code" in reason:
+        return f"{name}: runs code of its own; pass --trust-remote-code if you trust its repository."
+    return (
+        f"{name}: no such folder, and it cannot be loaded from the hub ({type(error).__name__}: {reason}). "
+        f"Check the name and the network, or use a local folder, or `{WORLD}` for the embedded model."
+    )

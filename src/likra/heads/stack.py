@@ -1,0 +1,180 @@
+"""H named LoRA heads on one frozen base model."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from likra.errors import InputError
+from likra.heads.base import Base
+from likra.heads.lora import Route, StackedLora, is_linear
+
+Activation = Literal["everywhere", "answer"]
+ACTIVATIONS: dict[str, str] = {
+    "everywhere": "plain LoRA, on every token (the paper)",
+    "answer": "only on the tokens that predict the answer; the prompt is read by the plain base",
+}
+ALL_LINEAR = "all-linear"
+
+#: A head's weights: module path -> (A [r, D_in], B [D_out, r]).
+HeadWeights = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+class HeadStack:
+    """H heads on one base, as slices of one batched module per adapted linear layer.
+
+    The base's linear layers are replaced in place; `remove()` puts them back. Outside `active(...)` the model is the
+    plain base.
+
+    Args:
+        base: The base model.
+        names: Names of the heads, in the order of their slices.
+        rank: Rank of the low-rank update.
+        alpha: LoRA alpha; the update is scaled by alpha / rank.
+        targets: `all-linear` (every linear layer but the output embedding, as PEFT means it), or name suffixes such
+            as `q_proj`.
+        activation: `everywhere` or `answer`.
+        seeds: One seed per head for its first weights. Default: 0, 1, ...
+
+    Raises:
+        InputError: No linear layer matches `targets`, a name occurs twice, or the base already carries heads.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        names: Sequence[str],
+        *,
+        rank: int = 16,
+        alpha: float = 32,
+        targets: str | Sequence[str] = ALL_LINEAR,
+        activation: str = "everywhere",
+        seeds: Sequence[int] | None = None,
+    ) -> None:
+        if len(set(names)) != len(names):
+            raise InputError(f"heads {', '.join(names)}: a name occurs twice; name each head once.")
+        if activation not in ACTIVATIONS:
+            raise InputError(f"--activation {activation}: must be one of {', '.join(ACTIVATIONS)}.")
+        self.base = base
+        self.names = list(names)
+        self.activation = activation
+        self.ranks = [rank] * len(names)
+        if any(isinstance(module, StackedLora) for module in base.model.modules()):
+            raise InputError(
+                f"{base.name}: already carries heads; call remove() on their stack, or load the base anew."
+            )
+        self._route = Route()
+        self.layers: dict[str, StackedLora] = {}
+        for path in target_paths(base.model, targets):
+            layer = StackedLora(base.model.get_submodule(path), len(names), rank, self._route)
+            layer.scaling.fill_(alpha / rank)
+            _replace(base.model, path, layer)
+            self.layers[path] = layer
+        for index, seed in enumerate(seeds if seeds is not None else range(len(names))):
+            generator = torch.Generator().manual_seed(seed)
+            for layer in self.layers.values():
+                layer.reset(index, generator)
+
+    def index(self, name: str) -> int:
+        """Slice of the head called `name`."""
+        if name not in self.names:
+            raise InputError(f"no head is called {name!r}; the heads are {', '.join(self.names)}.")
+        return self.names.index(name)
+
+    @contextlib.contextmanager
+    def active(
+        self, heads: Sequence[str], *, base_first: bool = False, answer_RT: torch.Tensor | None = None
+    ) -> Iterator[None]:
+        """Within the block, equal groups of a batch's rows go through the base (if `base_first`) and then `heads`.
+
+        Args:
+            heads: One head per group of rows.
+            base_first: Whether the first group goes through the plain base.
+            answer_RT: True on tokens whose outputs predict an answer token, for all R rows. Used by
+                `activation="answer"` only.
+        """
+        if self.activation == "answer" and heads and answer_RT is None:
+            raise ValueError("activation='answer' needs answer_RT, the tokens that predict the answer")
+        route = self._route
+        route.heads = [self.index(name) for name in heads]
+        route.base_first = base_first
+        route.mask_RT1 = answer_RT.unsqueeze(-1) if self.activation == "answer" and answer_RT is not None else None
+        try:
+            yield
+        finally:
+            route.heads, route.base_first, route.mask_RT1 = [], False, None
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The stacked tensors, two per adapted layer."""
+        return [parameter for layer in self.layers.values() for parameter in (layer.a, layer.b)]
+
+    def weights(self, name: str) -> HeadWeights:
+        """One head's weights, trimmed to its own rank; views of the stack's tensors."""
+        index = self.index(name)
+        rank = self.ranks[index]
+        return {
+            path: (layer.a.data[index, :rank], layer.b.data[index, :, :rank]) for path, layer in self.layers.items()
+        }
+
+    def scaling(self, name: str) -> float:
+        """One head's scaling, alpha / rank."""
+        layer = next(iter(self.layers.values()))
+        return float(layer.scaling[self.index(name)])
+
+    @torch.no_grad()
+    def set_weights(self, name: str, weights: HeadWeights, *, rank: int, scaling: float) -> None:
+        """Overwrite one head. Layers that `weights` lacks get no update; a lower rank than the stack's is padded."""
+        index = self.index(name)
+        self.ranks[index] = rank
+        for path, layer in self.layers.items():
+            layer.a[index].zero_()
+            layer.b[index].zero_()
+            layer.scaling[index] = scaling
+            if path in weights:
+                a, b = weights[path]
+                layer.a[index, : a.shape[0]].copy_(a)
+                layer.b[index, :, : a.shape[0]].copy_(b)
+
+    def same(self, one: str, other: str | None) -> bool:
+        """Whether two heads compute the same function, bit for bit; None is the base (a head whose B is all zero)."""
+        i = self.index(one)
+        if other is None:
+            return all(not layer.b[i].any() for layer in self.layers.values())
+        j = self.index(other)
+        return all(
+            torch.equal(layer.a[i], layer.a[j])
+            and torch.equal(layer.b[i], layer.b[j])
+            and torch.equal(layer.scaling[i], layer.scaling[j])
+            for layer in self.layers.values()
+        )
+
+    def remove(self) -> None:
+        """Put the base's own layers back."""
+        for path, layer in self.layers.items():
+            _replace(self.base.model, path, layer.base)
+        self.layers = {}
+
+
+def target_paths(model: nn.Module, targets: str | Sequence[str]) -> list[str]:
+    """Paths of the linear layers that `targets` names, in the model's order."""
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    linear = [path for path, module in model.named_modules() if is_linear(module) and module is not head]
+    if targets == ALL_LINEAR:
+        found = linear
+    else:
+        suffixes = [targets] if isinstance(targets, str) else list(targets)
+        found = [path for path in linear if any(path == s or path.endswith(f".{s}") for s in suffixes)]
+        missing = [s for s in suffixes if not any(path == s or path.endswith(f".{s}") for path in found)]
+        if missing:
+            names = sorted({path.rsplit(".", 1)[-1] for path in linear})
+            raise InputError(f"--targets {', '.join(missing)}: no such linear layer; there are {', '.join(names)}.")
+    if not found:
+        raise InputError("the model has no linear layer that a head could adapt.")
+    return found
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)

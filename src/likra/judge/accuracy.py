@@ -1,0 +1,62 @@
+"""Accuracy with its uncertainty."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from likra.errors import InputError
+from likra.likelihood.table import Floats, Ints
+
+Z95 = 1.959963984540054  # the 97.5% quantile of the standard normal distribution
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of questions answered rightly, with its Wilson 95% interval.
+
+    Attributes:
+        accuracy: Share of right answers; a k-way tie for the best counts 1/k.
+        low, high: Ends of the interval.
+        questions: Number of questions.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    questions: int
+
+    def as_json(self) -> dict[str, float]:
+        return {"accuracy": self.accuracy, "low": self.low, "high": self.high}
+
+
+def credit(scores_QC: Floats, answers_Q: Ints) -> Floats:
+    """[Q] credit of each question: 1 if the right candidate scores best, 1/k if k candidates tie for best with it.
+
+    The order of the candidates never matters.
+
+    Raises:
+        InputError: A question's answer is not known.
+    """
+    if (answers_Q < 0).any():
+        raise InputError(f"{int((answers_Q < 0).sum())} questions have no known answer; accuracy needs one for each.")
+    best_QC = scores_QC == np.nanmax(scores_QC, axis=1, keepdims=True)
+    right_Q = best_QC[np.arange(len(answers_Q)), answers_Q]
+    shared_Q: Floats = right_Q / best_QC.sum(axis=1)
+    return shared_Q
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Wilson score interval at 95% (Wilson 1927; Brown, Cai and DasGupta 2001, equation 4)."""
+    if count < 1:
+        raise ValueError("an interval needs at least one question")
+    centre = share + Z95**2 / (2 * count)
+    spread = Z95 * math.sqrt(max(0.0, share * (1 - share)) / count + Z95**2 / (4 * count**2))
+    scale = 1 + Z95**2 / count
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def accuracy(credit_Q: Floats) -> Accuracy:
+    """The accuracy of some questions' credit."""
+    share = float(credit_Q.mean())
+    return Accuracy(share, *wilson(share, len(credit_Q)), len(credit_Q))

@@ -1,0 +1,87 @@
+"""The training examples of a set of questions, with the paper's kinds of negatives (section 4, Figure 5)."""
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+from likra.errors import InputError
+from likra.questions.prompts import Prompter
+from likra.questions.question import Example, Question
+
+NegativeKind = Literal["incorrect", "all", "irrelevant", "unrelated"]
+
+#: What each kind of negative is; the words are the command line's too.
+NEGATIVE_KINDS: dict[str, str] = {
+    "incorrect": "one of the question's own wrong choices, at random",
+    "all": "every wrong choice of the question",
+    "irrelevant": "the right answer of another question of the source",
+    "unrelated": "an answer from another source",
+}
+
+
+def positives(questions: Sequence[Question], prompter: Prompter) -> list[Example]:
+    """One right example per question."""
+    return [_example(prompter, question, _answer(question)) for question in questions]
+
+
+def negatives(
+    questions: Sequence[Question],
+    prompter: Prompter,
+    kind: str = "incorrect",
+    *,
+    seed: int = 0,
+    unrelated: Sequence[str] = (),
+) -> list[Example]:
+    """Wrong examples: one per question, or one per wrong choice for `kind="all"`.
+
+    Args:
+        questions: Questions whose right answer is known.
+        prompter: Words them.
+        kind: One of `NEGATIVE_KINDS`.
+        seed: Seed of the draw. The draw of one question does not depend on the others.
+        unrelated: The answers that `kind="unrelated"` draws from.
+
+    Raises:
+        InputError: `kind` is unknown, or there is nothing to draw from.
+    """
+    if kind not in NEGATIVE_KINDS:
+        raise InputError(f"{kind!r} is no kind of negatives; the kinds are {', '.join(NEGATIVE_KINDS)}.")
+    if kind == "unrelated" and not unrelated:
+        raise InputError("negatives 'unrelated' need answers from another source; name one with --unrelated-data.")
+    if kind in ("irrelevant", "unrelated") and prompter.style == "cloze":
+        raise InputError(f"negatives {kind!r} are not defined for fill-in-the-blank questions; use 'incorrect'.")
+    if kind == "irrelevant":
+        unrelated = [question.choices[_answer(question)] for question in questions]
+    examples = []
+    for question in questions:
+        rng = random.Random(f"{seed} {kind} {question.id}")
+        answer = _answer(question)
+        wrong = [choice for choice in range(len(question.choices)) if choice != answer]
+        if kind == "all":
+            examples += [_example(prompter, question, choice) for choice in wrong]
+        elif kind == "incorrect":
+            examples.append(_example(prompter, question, rng.choice(wrong)))
+        else:
+            text = _other_than(question.choices[answer], unrelated, rng, kind)
+            foreign = Question(question.id, question.text, (text,))
+            examples.append(_example(prompter, foreign, 0))
+    return examples
+
+
+def _other_than(answer: str, texts: Sequence[str], rng: random.Random, kind: str) -> str:
+    for _ in range(100):
+        text = rng.choice(texts)
+        if text != answer:
+            return text
+    raise InputError(f"negatives {kind!r}: nearly every answer is {answer!r}; there is no other one to draw.")
+
+
+def _example(prompter: Prompter, question: Question, choice: int) -> Example:
+    prompt, completion = prompter.pairs(question)[choice]
+    return Example(prompt, completion, right=choice == question.answer)
+
+
+def _answer(question: Question) -> int:
+    if question.answer is None:
+        raise InputError(f"question {question.id!r} has no known answer; only answered questions can train a head.")
+    return question.answer

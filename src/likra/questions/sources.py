@@ -1,0 +1,303 @@
+"""Where questions come from: `load(SOURCE)` for a benchmark's name, `hf:owner/name`, a file or a folder."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from likra.builtin import WORLD, WORLD_QUESTIONS
+from likra.errors import InputError
+from likra.questions.formats import Form, Record, Unanswered, recognise
+from likra.questions.question import Example, Question
+
+SPLITS = ("train", "validation", "test")
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+TEST_SHARE = 0.1
+
+#: Benchmarks on the hub: name -> the (repository, configuration) pairs that make it up.
+HUB: dict[str, tuple[tuple[str, str | None], ...]] = {
+    "arc-challenge": (("allenai/ai2_arc", "ARC-Challenge"),),
+    "arc-easy": (("allenai/ai2_arc", "ARC-Easy"),),
+    "arc-paper": (("allenai/ai2_arc", "ARC-Challenge"), ("allenai/ai2_arc", "ARC-Easy")),
+    "hellaswag": (("Rowan/hellaswag", None),),
+    "winogrande": (("allenai/winogrande", "winogrande_xl"),),
+    "truthfulqa": (("truthfulqa/truthful_qa", "multiple_choice"),),
+    "blimp": (("nyu-mll/blimp", "*"),),
+}
+
+_SPLIT_NAMES = {"train": "train", "dev": "validation", "val": "validation", "valid": "validation"}
+_SPLIT_NAMES |= {"validation": "validation", "test": "test"}
+
+
+@dataclass
+class Source:
+    """The questions of one source, by split.
+
+    Attributes:
+        name: What the user called it.
+        form: Name of the form that was recognised.
+        style: Prompt style of that form.
+        questions: split -> questions whose right answer is known.
+        examples: split -> examples, for unpaired data only (then `questions` is empty).
+        skipped: reason -> how many records were left out for it.
+    """
+
+    name: str
+    form: str
+    style: str
+    questions: dict[str, list[Question]] = field(default_factory=dict)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def unpaired(self) -> bool:
+        """Whether the data is single completions with a label, with no question to choose in."""
+        return bool(self.examples)
+
+    def split(self, name: str | None) -> list[Question]:
+        """The questions of one split; `all` for every split; None for test, or validation where there is no test."""
+        if self.unpaired:
+            raise InputError(
+                f"{self.name}: unpaired data (prompt, completion, label) has no choices to judge; it can only train. "
+                "Name a source whose questions have choices."
+            )
+        if name is None:
+            name = next((split for split in ("test", "validation") if self.questions.get(split)), "test")
+        if name == "all":
+            return [question for split in SPLITS for question in self.questions.get(split, [])]
+        if name not in SPLITS:
+            raise InputError(f"--split {name}: must be one of {', '.join(SPLITS)} or all.")
+        if not self.questions.get(name):
+            sizes = ", ".join(f"{split} {len(items)}" for split, items in self.questions.items())
+            raise InputError(
+                f"{self.name}: has no questions in its {name} split (it has: {sizes}); choose with --split."
+            )
+        return self.questions[name]
+
+
+def load(source: str) -> Source:
+    """Load the questions of a source.
+
+    Args:
+        source: A benchmark's name (`arc-challenge`, ..., see `HUB`), `world`, `hf:owner/name[:configuration]`, or a
+            file or folder (JSONL, JSON, CSV, Parquet) whose form is recognised by its fields.
+
+    Raises:
+        InputError: The source is missing, of no known form, or has a record that breaks its form's rules.
+    """
+    if source == WORLD:
+        return _collect(source, _file_records(WORLD_QUESTIONS, None))
+    if source == "arc-paper":
+        return _arc_paper()
+    if source in HUB:
+        return _collect(source, _hub_records(HUB[source]))
+    if source.startswith("hf:"):
+        repository, _, configuration = source[3:].partition(":")
+        return _collect(source, _hub_records(((repository, configuration or None),)))
+    path = Path(source)
+    if path.is_dir():
+        return _collect(source, _folder_records(path))
+    if path.is_file():
+        return _collect(source, _file_records(path, _split_of(path.stem)))
+    raise InputError(
+        f"{source}: no such file or folder, and no known source; the named ones are {', '.join((WORLD, *HUB))}, "
+        "and hf:owner/name reads any data set of the hub."
+    )
+
+
+# A located record: where it stands (for messages), the split it belongs to if that is known, and its fields.
+_Located = tuple[str, str | None, Record]
+
+
+def _collect(name: str, records: Iterable[_Located]) -> Source:
+    forms: dict[frozenset[str], Form] = {}
+    source: Source | None = None
+    for where, split, record in records:
+        keys = frozenset(record)
+        form = forms.get(keys) or forms.setdefault(keys, recognise(record, where))
+        if source is None:
+            source = Source(name, form.name, form.style)
+        if form.name != source.form:
+            raise InputError(f"{where}: is of the form {form.name}, but the records before it are {source.form}.")
+        try:
+            item = form.read(record)
+        except Unanswered:
+            reason = "the right answer is not given"
+            source.skipped[reason] = source.skipped.get(reason, 0) + 1
+            continue
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        if isinstance(item, Question):
+            source.questions.setdefault(split or _hash_split(item.id), []).append(item)
+        else:
+            source.examples.setdefault(split or "train", []).append(item)
+    if source is None:
+        raise InputError(f"{name}: holds no records; nothing can be learned or judged from it.")
+    if not source.questions and not source.examples:
+        raise InputError(f"{name}: none of its records gives the right answer.")
+    source.questions = {split: source.questions[split] for split in SPLITS if split in source.questions}
+    return source
+
+
+def _hash_split(identity: str) -> str:
+    # A stable hash, so that a question stays on its side when others are added or removed.
+    fraction = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
+    return "test" if fraction < TEST_SHARE else "train"
+
+
+def _split_of(stem: str) -> str | None:
+    words = re.split(r"[^a-z]+", stem.lower())
+    return next((_SPLIT_NAMES[word] for word in words if word in _SPLIT_NAMES), None)
+
+
+def _folder_records(folder: Path) -> Iterator[_Located]:
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if not files:
+        raise InputError(f"{folder}: holds no {', '.join(SUFFIXES)} file.")
+    splits = {path: _split_of(path.stem) for path in files}
+    named = sum(split is not None for split in splits.values())
+    if named not in (0, len(files)):
+        odd = next(path for path in files if splits[path] is None)
+        raise InputError(
+            f"{odd}: names no split, but other files of its folder do; put train, dev or test in its name."
+        )
+    for path in files:
+        yield from _file_records(path, splits[path])
+
+
+def _file_records(path: Path, split: str | None) -> Iterator[_Located]:
+    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix not in readers:
+        raise InputError(f"{path}: files of type {path.suffix or 'none'} are not read; use {', '.join(SUFFIXES)}.")
+    for where, record in readers[path.suffix](path):
+        own = record.get("split") if split is None else None
+        if own is not None and own not in _SPLIT_NAMES:
+            raise InputError(f"{where}: field 'split' is {own!r}; use one of {', '.join(SPLITS)}.")
+        yield where, split or (_SPLIT_NAMES[own] if own is not None else None), record
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); convert it.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def _jsonl(path: Path) -> Iterator[tuple[str, Record]]:
+    for number, line in enumerate(_text_of(path).split("\n"), start=1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{where}: malformed JSON ({error.msg} at column {error.colno}); mend it.") from None
+            yield where, _object(record, where)
+
+
+def _json(path: Path) -> Iterator[tuple[str, Record]]:
+    try:
+        records = json.loads(_text_of(path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}, line {error.lineno}: malformed JSON ({error.msg} at column {error.colno}); mend it "
+            "(or name the file .jsonl if it has one object a line)."
+        ) from None
+    if not isinstance(records, list):
+        raise InputError(f"{path}: is a JSON {type(records).__name__}, not a list of objects.")
+    for index, record in enumerate(records):
+        where = f"{path}, item {index}"
+        yield where, _object(record, where)
+
+
+def _object(record: Any, where: str) -> Record:
+    if not isinstance(record, Mapping):
+        raise InputError(f"{where}: is {type(record).__name__}, not a JSON object with fields.")
+    return record
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Record]]:
+    reader = csv.DictReader(_text_of(path).splitlines(keepends=True))
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        if None in row or None in row.values():
+            raise InputError(f"{where}: has more or fewer values than the header has fields; mend the line.")
+        yield where, {key: _csv_value(key, value, where) for key, value in row.items()}
+
+
+def _csv_value(key: str, value: str, where: str) -> Any:
+    if key in ("choices", "labels"):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            raise InputError(f'{where}: field {key!r} is not a JSON list; in CSV write ["one", "two"].') from None
+    if key == "label" and value.lower() in ("true", "false", "0", "1"):
+        return value.lower() in ("true", "1")
+    return value
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: is not a readable Parquet file ({str(error).splitlines()[0]}).") from None
+    for index, row in enumerate(rows):
+        yield f"{path}, row {index}", row
+
+
+def _hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[_Located]:
+    import datasets
+
+    for repository, configuration in parts:
+        try:
+            names = datasets.get_dataset_config_names(repository) if configuration == "*" else [configuration]
+            loaded = [(name, datasets.load_dataset(repository, name)) for name in names]
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(
+                f"{repository}: cannot be loaded from the Hugging Face hub ({type(error).__name__}: {reason}). "
+                "Check the name and the network, or pass a local file or folder."
+            ) from None
+        for name, splits in loaded:
+            # A data set that has one split only has no splits of its own; likra makes its own 90/10.
+            alone = len(splits) == 1
+            for split, rows in splits.items():
+                known = None if alone else _SPLIT_NAMES.get(split)
+                if not alone and known is None:
+                    continue
+                for index, row in enumerate(rows):
+                    yield f"{repository} {name or ''} {split}, row {index}", known, row
+
+
+def _arc_paper() -> Source:
+    """ARC as the paper splits it: 1,172 test questions of ARC-Challenge; everything else of ARC trains (6,615)."""
+    challenge, easy = (_collect("arc-paper", _hub_records((part,))) for part in HUB["arc-paper"])
+    test = challenge.questions["test"]
+    train = [
+        question
+        for part in (challenge, easy)
+        for split, questions in part.questions.items()
+        for question in questions
+        if not (part is challenge and split == "test")
+    ]
+    return Source("arc-paper", challenge.form, challenge.style, {"train": train, "test": test})
+
+
+def answers(source: Source) -> list[str]:
+    """The right answers of a source's training questions (for `unrelated` negatives)."""
+    found = [
+        question.choices[question.answer]
+        for question in source.questions.get("train", [])
+        if question.answer is not None
+    ]
+    if not found:
+        raise InputError(f"{source.name}: has no answered training questions to take unrelated answers from.")
+    return found
