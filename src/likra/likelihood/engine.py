@@ -17,7 +17,7 @@ from likra.likelihood.table import BASE, Likelihoods
 from likra.likelihood.tree import Tree, TreeRows, plant
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
-from likra.questions.tokens import TokenPair, encode_pair
+from likra.questions.tokens import TokenPair, encode_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -87,13 +87,18 @@ def score(
 
 def encode_question(base: Base, question: Question, prompter: Prompter) -> list[TokenPair]:
     """Tokens of every choice of a question, with its prompt."""
+    worded = prompter.pairs(question)
+    completions: dict[str, list[str]] = {}
+    for context, completion in worded:
+        completions.setdefault(context, []).append(completion)
     try:
-        return [
-            encode_pair(base.tokenizer, context, completion, base.max_length)
-            for context, completion in prompter.pairs(question)
-        ]
+        encoded = {
+            context: iter(encode_pairs(base.tokenizer, context, texts, base.max_length))
+            for context, texts in completions.items()
+        }
     except InputError as error:
         raise InputError(f"question {question.id!r}: {error}") from None
+    return [next(encoded[context]) for context, _ in worded]
 
 
 def _distinct(stack: HeadStack | None, heads: Sequence[str]) -> dict[str, str]:

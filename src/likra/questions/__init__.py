@@ -4,7 +4,7 @@ from likra.questions.negatives import NEGATIVE_KINDS, negatives, positives
 from likra.questions.prompts import STYLES, Prompter
 from likra.questions.question import Example, Question
 from likra.questions.sources import HUB, Source, load
-from likra.questions.tokens import TokenPair, encode_pair, model_max_length
+from likra.questions.tokens import TokenPair, encode_pair, encode_pairs, model_max_length
 
 __all__ = [
     "HUB",
@@ -16,6 +16,7 @@ __all__ = [
     "Source",
     "TokenPair",
     "encode_pair",
+    "encode_pairs",
     "load",
     "model_max_length",
     "negatives",

@@ -1,5 +1,6 @@
 """Tokens of a (context, completion) pair, split at the boundary as lm-evaluation-harness splits it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,44 +27,67 @@ class TokenPair:
         return (self.context + self.completion)[:-1]
 
 
-def encode_pair(tokenizer: Any, context: str, completion: str, max_length: int) -> TokenPair:
-    """Tokenize one pair for a model that reads at most `max_length` tokens.
+def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_length: int) -> list[TokenPair]:
+    """Tokenize the completions of one context for a model that reads at most `max_length` tokens.
 
-    This is `TemplateLM._encode_pair` and `loglikelihood` of lm-evaluation-harness 0.4.13: trailing spaces of the
+    As `TemplateLM._encode_pair` and `loglikelihood` of lm-evaluation-harness 0.4.13 do it: trailing spaces of the
     context move to the completion; context and completion are tokenized together, and the completion is what follows
-    the first `len(tokens of the context)` ids. Where merges across the boundary make the context's own ids differ from
-    the first ids of the whole, the harness reads the context's own ids, and so do we. A pair that is too long loses
-    ids from the left of its context.
+    the context's own tokens. A pair that is too long loses tokens from the left of its context.
+
+    One case is not the harness's. Where a merge across the boundary makes the context's own tokens differ from the
+    first ones of the whole, the harness reads the former and then the rest of the latter, which is another text. Here
+    the whole text's tokens are read, and the completions of this context all begin where the first of them departs
+    from the context's own tokens, so that their likelihoods cover the same text and can be compared.
 
     Raises:
-        InputError: The completion has no tokens, is longer than the model can read, or has a symbol that the tokenizer
+        InputError: A completion has no tokens, is longer than the model can read, or has a symbol that the tokenizer
             does not know.
     """
-    if not context:
-        completion_ids = tokenizer.encode(completion, add_special_tokens=False)
-        context_ids = [prefix_id(tokenizer)]
-        if completion_ids[:1] == context_ids:
-            completion_ids = completion_ids[1:]
+    text = context.rstrip()
+    moved = context[len(text) :]
+    if not text:
+        prefix = prefix_id(tokenizer)
+        wholes = [
+            [prefix, *tokenizer.encode(moved + completion, add_special_tokens=False)] for completion in completions
+        ]
+        # A completion that brings its own BOS does not get a second one.
+        wholes = [whole[1:] if whole[1:2] == [prefix] else whole for whole in wholes]
+        depth = 1
     else:
-        spaces = len(context) - len(context.rstrip())
-        if spaces:
-            context, completion = context[:-spaces], context[-spaces:] + completion
         # A text that opens with the tokenizer's own BOS must not get a second one.
-        has_bos = context.startswith(tokenizer.decode(prefix_id(tokenizer)))
+        has_bos = text.startswith(tokenizer.decode(prefix_id(tokenizer)))
         special = {"add_special_tokens": False} if has_bos else {}
-        context_ids = tokenizer.encode(context, **special)
-        completion_ids = tokenizer.encode(context + completion, **special)[len(context_ids) :]
-    if not completion_ids:
-        raise InputError(f"the completion {completion!r} has no tokens of its own; give it text.")
-    if len(completion_ids) > max_length:
+        own = tokenizer.encode(text, **special)
+        wholes = [tokenizer.encode(text + moved + completion, **special) for completion in completions]
+        depth = min(_common(own, whole) for whole in wholes)
+    return [_pair(tokenizer, whole, depth, text, max_length) for whole, text in zip(wholes, completions, strict=True)]
+
+
+def encode_pair(tokenizer: Any, context: str, completion: str, max_length: int) -> TokenPair:
+    """`encode_pairs` of one completion."""
+    [pair] = encode_pairs(tokenizer, context, [completion], max_length)
+    return pair
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """Length of the longest common prefix; at least 1, for a completion is predicted from something."""
+    length = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return max(1, length)
+
+
+def _pair(tokenizer: Any, whole: list[int], depth: int, text: str, max_length: int) -> TokenPair:
+    context, completion = whole[:depth], whole[depth:]
+    if not completion:
+        raise InputError(f"the completion {text!r} has no tokens of its own; give it text.")
+    if len(completion) > max_length:
         raise InputError(
-            f"the completion {completion[:40]!r}... has {len(completion_ids)} tokens, longer than the model's context "
+            f"the completion {text[:40]!r}... has {len(completion)} tokens, longer than the model's context "
             f"of {max_length}; shorten it or use a model with a longer context."
         )
-    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in (*context_ids, *completion_ids):
-        raise InputError(_unknown_symbol(tokenizer, context + completion))
-    cut = max(0, len(context_ids) + len(completion_ids) - max_length - 1)
-    return TokenPair(tuple(context_ids[cut:]), tuple(completion_ids), cut)
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in whole:
+        raise InputError(_unknown_symbol(tokenizer, whole))
+    cut = max(0, len(whole) - max_length - 1)
+    return TokenPair(tuple(context[cut:]), tuple(completion), cut)
 
 
 def prefix_id(tokenizer: Any) -> int:
@@ -85,8 +109,10 @@ def model_max_length(config: Any, tokenizer: Any) -> int:
     return int(length) if length is not None and length < 10**9 else 2048
 
 
-def _unknown_symbol(tokenizer: Any, text: str) -> str:
-    odd = next((word for word in text.split() if tokenizer.unk_token_id in tokenizer.encode(word)), text[:40])
+def _unknown_symbol(tokenizer: Any, ids: list[int]) -> str:
+    at = ids.index(tokenizer.unk_token_id)
+    before = tokenizer.decode(ids[max(0, at - 8) : at])
     return (
-        f"the tokenizer has no symbol for {odd!r} (it becomes {tokenizer.unk_token}); remove it or use another model."
+        f"the tokenizer has no symbol for what follows {before!r} (it becomes {tokenizer.unk_token}); remove it or use "
+        "another model."
     )

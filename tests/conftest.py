@@ -1,0 +1,153 @@
+"""Small models and data that every test can use; nothing here needs a network."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    Phi3Config,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
+
+from likra.heads import Base, as_base
+from likra.questions import Question
+
+VOCABULARY = 400
+WINDOW = 8  # sliding window of the tiny models that have one; prompts in the tests are longer
+
+_TINY: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": 1,
+}
+
+#: The architectures that sharing a prompt must be exact for.
+ARCHITECTURES: dict[str, Callable[[], PreTrainedConfig]] = {
+    "llama": lambda: LlamaConfig(**_TINY, num_key_value_heads=2),
+    "mistral": lambda: MistralConfig(**_TINY, num_key_value_heads=2, sliding_window=WINDOW),
+    "qwen3": lambda: Qwen3Config(**_TINY, num_key_value_heads=2, head_dim=8),
+    "gemma3": lambda: Gemma3TextConfig(
+        **_TINY,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=WINDOW,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+    "phi3": lambda: Phi3Config(**_TINY, num_key_value_heads=2),
+    "gpt2": lambda: GPT2Config(
+        vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=0, eos_token_id=1
+    ),
+    "gpt_neox": lambda: GPTNeoXConfig(**_TINY),
+    "opt": lambda: OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        ffn_dim=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        word_embed_proj_dim=32,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    ),
+}
+
+_TEXT = [
+    "Question: Which animal does Ada keep?\nAnswer: a goat, of course",
+    "Question: Which city is the largest of them all?\nAnswer: the one by the sea",
+    "Question: What is two and two?\nAnswer: four, no doubt",
+]
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of 400 symbols that puts a BOS first."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.train_from_iterator(
+        _TEXT,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=["<s>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+
+
+def tiny_base(tokenizer: Any, architecture: str = "llama", seed: int = 0) -> Base:
+    """A tiny random model; its weights are large enough for likelihoods to differ."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(ARCHITECTURES[architecture](), attn_implementation="sdpa")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.2)
+    return as_base(model, tokenizer, name=f"tiny-{architecture}")
+
+
+@pytest.fixture
+def base(tokenizer: Any) -> Base:
+    return tiny_base(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as save_pretrained leaves it."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_base(tokenizer).model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def questions() -> list[Question]:
+    """Questions of two to five choices and of different lengths."""
+    texts = ["goat", "a tall heron", "the very old parrot of the sea", "owl", "two by two"]
+    return [
+        Question(
+            id=f"q{number}",
+            text="Which animal does Ada keep" + " in the garden" * (number % 4) + "?",
+            choices=tuple(f"{text} {number}" for text in texts[: 2 + number % 4]),
+            answer=number % 2,
+        )
+        for number in range(12)
+    ]
+
+
+def write_questions(path: Path, questions: list[Question]) -> Path:
+    """Questions as likra's own JSONL."""
+    records = [{"id": q.id, "question": q.text, "choices": list(q.choices), "answer": q.answer} for q in questions]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real data and models beside the project, where they are at hand."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs real data and models in ../shared, which are not here")
+    return folder

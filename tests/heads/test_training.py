@@ -1,0 +1,262 @@
+"""Training against a loop written plainly with PEFT and torch, and the invariants of the stack."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from likra.errors import InputError
+from likra.heads import Base, HeadStack, Recipe, Step, Trainer
+from likra.questions import TokenPair, encode_pair
+from tests.conftest import tiny_base
+
+#: Float32 sums in another order: what a head may differ by between a stack and alone, after all steps.
+STACK_TOLERANCE = 1e-5
+
+
+def examples(tokenizer: Any, count: int, seed: int = 0) -> list[TokenPair]:
+    rng = random.Random(seed)
+    words = "goat heron parrot owl sea garden city four two".split()
+    return [
+        encode_pair(
+            tokenizer,
+            f"Question: {' '.join(rng.choices(words, k=rng.randint(1, 9)))}?\nAnswer:",
+            " " + " ".join(rng.choices(words, k=rng.randint(1, 4))),
+            128,
+        )
+        for _ in range(count)
+    ]
+
+
+def train(base: Base, data: dict[str, list[TokenPair]], recipe: Recipe, **options: Any) -> HeadStack:
+    stack = HeadStack(
+        base,
+        list(data),
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        activation=recipe.activation,
+        seeds=[sum(map(ord, name)) for name in data],
+    )
+    Trainer(stack, data, recipe, **options).run()
+    return stack
+
+
+def distance(one: HeadStack, other: HeadStack, name: str) -> float:
+    theirs = other.weights(name)
+    return max(
+        (x - y).abs().max().item()
+        for path, pair in one.weights(name).items()
+        for x, y in zip(pair, theirs[path], strict=True)
+    )
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize("loss", ["answer", "text"])
+def test_training_equals_a_plain_peft_loop(architecture: str, loss: Any, tokenizer: Any) -> None:
+    recipe = Recipe(learning_rate=1e-2, batch_size=4, rank=4, alpha=8, loss=loss)
+    data = examples(tokenizer, 18)
+    base = tiny_base(tokenizer, architecture)
+    stack = HeadStack(base, ["one"], rank=4, alpha=8, seeds=[3])
+    first = {path: a.clone() for path, (a, _) in stack.weights("one").items()}
+    steps = Trainer(stack, {"one": data}, recipe).run()
+
+    plain = tiny_base(tokenizer, architecture).model
+    names = sorted({path.rsplit(".", 1)[-1] for path in first})
+    model = get_peft_model(plain, LoraConfig(r=4, lora_alpha=8, target_modules=names, task_type="CAUSAL_LM")).eval()
+    for path, a in first.items():
+        model.base_model.model.get_submodule(path).lora_A["default"].weight.data.copy_(a)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    order = list(data)
+    random.Random("0 0").shuffle(order)
+    losses = []
+    for start in range(0, len(order), 4):
+        total, count = torch.zeros(()), 0
+        for pair in order[start : start + 4]:
+            ids = torch.tensor([pair.context + pair.completion])
+            logprobs = model(ids).logits[0, :-1].log_softmax(-1)
+            picked = logprobs.gather(1, ids[0, 1:, None])[:, 0]
+            wanted = picked if loss == "text" else picked[len(pair.context) - 1 :]
+            total, count = total - wanted.sum(), count + len(wanted)
+        losses.append((total / count).item())
+        optimizer.zero_grad()
+        (total / count).backward()
+        optimizer.step()
+    assert [step.losses["one"] for step in steps] == pytest.approx(losses, abs=1e-4)
+    for path, (a, b) in stack.weights("one").items():
+        theirs = model.base_model.model.get_submodule(path)
+        torch.testing.assert_close(a, theirs.lora_A["default"].weight, atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(b, theirs.lora_B["default"].weight, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("activation", ["everywhere", "answer"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_head_in_a_stack_ends_as_if_trained_alone(activation: str, schedule: str, tokenizer: Any) -> None:
+    recipe = Recipe(
+        learning_rate=1e-3, batch_size=4, epochs=2, rank=4, activation=activation, schedule=schedule, warmup=0.2
+    )
+    # Heads of different sizes: some finish earlier, and last batches are of different sizes.
+    data = {"a": examples(tokenizer, 22, 1), "b": examples(tokenizer, 9, 2), "c": examples(tokenizer, 13, 3)}
+    together = train(tiny_base(tokenizer), data, recipe, seeds={"a": 1, "b": 2, "c": 3})
+    for name in data:
+        alone = train(tiny_base(tokenizer), {name: data[name]}, recipe, seeds={"a": 1, "b": 2, "c": 3})
+        untrained = HeadStack(tiny_base(tokenizer), [name], rank=4, seeds=[ord(name)])
+        assert distance(together, alone, name) < STACK_TOLERANCE
+        assert distance(alone, untrained, name) > 100 * STACK_TOLERANCE  # training moved it much further than that
+
+
+def test_gradient_accumulation_equals_a_larger_batch(tokenizer: Any) -> None:
+    data = {"one": examples(tokenizer, 20)}
+    large = train(tiny_base(tokenizer), data, Recipe(learning_rate=1e-3, batch_size=8, rank=4))
+    small = Recipe(learning_rate=1e-3, batch_size=2, gradient_accumulation_steps=4, rank=4)
+    assert distance(large, train(tiny_base(tokenizer), data, small), "one") < STACK_TOLERANCE
+
+
+def test_gradient_checkpointing_changes_nothing(tokenizer: Any) -> None:
+    data = {"one": examples(tokenizer, 12), "two": examples(tokenizer, 8, 1)}
+    plain = train(tiny_base(tokenizer), data, Recipe(learning_rate=1e-3, batch_size=4, rank=4))
+    base = tiny_base(tokenizer)
+    calls = []
+    base.model.model.layers[0].input_layernorm.register_forward_hook(lambda *_: calls.append(1))
+    recipe = Recipe(learning_rate=1e-3, batch_size=4, rank=4, gradient_checkpointing=True)
+    saved = train(base, data, recipe)
+    assert len(calls) == 2 * 3  # forward, and once more in each of the three backward passes
+    assert not base.model.training and not base.model.is_gradient_checkpointing
+    for name in data:
+        assert distance(plain, saved, name) < STACK_TOLERANCE
+
+
+def test_bf16_trains(tokenizer: Any) -> None:
+    base = tiny_base(tokenizer)
+    stack = HeadStack(base, ["one"], rank=4)
+    steps = Trainer(stack, {"one": examples(tokenizer, 40)}, Recipe(learning_rate=1e-2, epochs=3, bf16=True)).run()
+    assert steps[-1].losses["one"] < steps[0].losses["one"] - 1
+    assert all(parameter.dtype == torch.float32 for parameter in stack.parameters())
+
+
+def test_only_the_heads_change(tokenizer: Any) -> None:
+    base = tiny_base(tokenizer)
+    before = {name: p.clone() for name, p in base.model.named_parameters()}
+    train(base, {"one": examples(tokenizer, 8)}, Recipe(learning_rate=1e-2, rank=4)).remove()
+    after = dict(base.model.named_parameters())
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_log_counts_steps_and_examples(tokenizer: Any) -> None:
+    base = tiny_base(tokenizer)
+    stack = HeadStack(base, ["a", "b"], rank=2)
+    seen: list[Step] = []
+    data = {"a": examples(tokenizer, 10), "b": examples(tokenizer, 3)}
+    steps = Trainer(stack, data, Recipe(batch_size=4, epochs=2, rank=2), on_step=seen.append).run()
+    assert steps == seen
+    assert [step.examples for step in steps] == [{"a": 4, "b": 3}, {"a": 8, "b": 6}] + [
+        {"a": count} for count in (10, 14, 18, 20)
+    ]
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tokenizer: Any) -> None:
+    base = tiny_base(tokenizer)
+    stack = HeadStack(base, ["one"], rank=2)
+    with torch.no_grad():
+        base.model.get_output_embeddings().weight[5] = float("inf")
+    with pytest.raises(InputError, match=r"loss of head 'one' became (nan|inf) at step 1; lower --lr"):
+        Trainer(stack, {"one": examples(tokenizer, 4)}, Recipe(rank=2)).run()
+
+
+_KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    import torch
+    torch.set_num_threads(1)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from likra.heads import HeadStack, Recipe, Trainer, as_base, write_adapter
+    from tests.heads.test_training import examples
+
+    model, state, out, kill_at = sys.argv[1:]
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    base = as_base(AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32), tokenizer)
+    stack = HeadStack(base, ["a", "b"], rank=4)
+    data = {"a": examples(tokenizer, 50, 1), "b": examples(tokenizer, 30, 2)}
+
+    def on_step(step):
+        if step.step == int(kill_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    trainer = Trainer(stack, data, Recipe(learning_rate=1e-3, batch_size=4, rank=4, schedule="cosine"),
+                      checkpoints=Path(state), checkpoint_every=3, on_step=on_step)
+    steps = trainer.run()
+    for name in stack.names:
+        write_adapter(stack, name, Path(out) / name)
+    (Path(out) / "losses").write_text("".join(step.as_json() for step in steps))
+"""
+
+
+def test_a_killed_run_goes_on_to_bit_identical_weights(model_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(textwrap.dedent(_KILLED))
+    root = Path(__file__).parents[2]
+
+    def run(state: str, out: str, kill_at: int) -> int:
+        command = [sys.executable, str(script), str(model_folder), str(tmp_path / state), str(tmp_path / out)]
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        return subprocess.run([*command, str(kill_at)], env=environment, cwd=root, check=False).returncode
+
+    assert run("whole-state", "whole", 0) == 0
+    assert run("state", "killed", 8) == -signal.SIGKILL  # between two states: steps 7 and 8 are lost
+    assert not (tmp_path / "killed").exists()
+    assert run("state", "killed", 0) == 0
+    for name in ("a", "b"):
+        file = f"{name}/adapter_model.safetensors"
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert (tmp_path / "killed" / "losses").read_text() == (tmp_path / "whole" / "losses").read_text()
+
+
+def test_a_state_of_another_run_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    data = {"one": examples(tokenizer, 8)}
+    recipe = Recipe(batch_size=4, rank=2)
+    train(tiny_base(tokenizer), data, recipe, checkpoints=tmp_path / "state")
+    other = Recipe(batch_size=4, rank=2, learning_rate=1e-3)
+    with pytest.raises(InputError, match="holds an unfinished run with another recipe"):
+        train(tiny_base(tokenizer), data, other, checkpoints=tmp_path / "state")
+    with pytest.raises(InputError, match="holds an unfinished run with another data"):
+        train(tiny_base(tokenizer), {"one": examples(tokenizer, 7)}, recipe, checkpoints=tmp_path / "state")
+    [tensors] = (tmp_path / "state").glob("*.safetensors")
+    tensors.write_bytes(tensors.read_bytes()[:-8])
+    with pytest.raises(InputError, match="is damaged"):
+        train(tiny_base(tokenizer), data, recipe, checkpoints=tmp_path / "state")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("learning_rate", 0.0, "--lr 0.0: must be a positive number"),
+        ("learning_rate", float("nan"), "--lr nan: must be a positive number"),
+        ("batch_size", 0, "--batch-size 0: must be 1 or more"),
+        ("warmup", 1.0, "--warmup 1.0"),
+        ("schedule", "wavy", "--schedule wavy: must be one of constant, linear, cosine"),
+        ("activation", "prompt", "--activation prompt"),
+        ("loss", "prompt", "--loss prompt"),
+    ],
+)
+def test_recipes_out_of_range_are_refused(field: str, value: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Recipe(**{field: value})
+
+
+def test_learning_rates_follow_the_schedule() -> None:
+    linear = Recipe(learning_rate=1.0, schedule="linear", warmup=0.2)
+    assert [round(linear.rate(step, 10), 3) for step in range(10)] == [
+        0.5, 1.0, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125,
+    ]  # fmt: skip
+    cosine = Recipe(learning_rate=1.0, schedule="cosine")
+    assert [round(cosine.rate(step, 4), 3) for step in range(4)] == [1.0, 0.854, 0.5, 0.146]
+    assert Recipe(learning_rate=0.5).rate(7, 10) == 0.5
