@@ -106,10 +106,10 @@ def _own(record: Record) -> Question:
     return Question(_identity(record, question, *choices), question, choices, _in_range(index, choices, answer))
 
 
-def _in_range(index: int, choices: tuple[str, ...], answer: Any) -> int:
+def _in_range(index: int, choices: tuple[str, ...], answer: Any, field: str = "answer") -> int:
     if not 0 <= index < len(choices):
         raise InputError(
-            f"field 'answer' is {answer!r}, out of range for {len(choices)} choices; count from 0 (or from A)."
+            f"field {field!r} is {answer!r}, out of range for {len(choices)} choices; count from 0 (or from A)."
         )
     return index
 
@@ -158,7 +158,7 @@ def _hellaswag(record: Record) -> Question:
     if not str(label).isdigit():
         raise InputError(f"field 'label' is {label!r}; give the index of the right ending from 0.")
     # 'ind' is not unique in HellaSwag's files, so the text identifies the question.
-    return Question(_identity({}, query, *choices), query, choices, _in_range(int(label), choices, label))
+    return Question(_identity({}, query, *choices), query, choices, _in_range(int(label), choices, label, "label"))
 
 
 def _winogrande(record: Record) -> Question:

@@ -1,0 +1,87 @@
+"""Kinds of negatives and few-shot layout."""
+
+from collections import Counter
+
+import pytest
+
+from likra.errors import InputError
+from likra.questions import Prompter, Question, negatives, positives
+
+QUESTIONS = [Question(f"q{n}", f"What is {n}?", (f"right {n}", f"wrong {n}a", f"wrong {n}b"), 0) for n in range(60)]
+PLAIN = Prompter("qa")
+
+
+def test_positives_are_the_right_answers() -> None:
+    examples = positives(QUESTIONS, PLAIN)
+    assert [e.completion for e in examples] == [f" right {n}" for n in range(60)]
+    assert all(e.right for e in examples)
+    assert examples[3].prompt == "Question: What is 3?\nAnswer:"
+
+
+def test_incorrect_draws_one_of_the_questions_own_wrong_choices() -> None:
+    examples = negatives(QUESTIONS, PLAIN, "incorrect", seed=1)
+    sides = Counter(e.completion[-1] for e in examples)
+    assert len(examples) == 60 and all(e.completion.startswith(f" wrong {n}") for n, e in enumerate(examples))
+    assert sides["a"] > 15 and sides["b"] > 15  # both are drawn
+    assert not any(e.right for e in examples)
+    assert examples == negatives(QUESTIONS, PLAIN, "incorrect", seed=1)
+    assert examples != negatives(QUESTIONS, PLAIN, "incorrect", seed=2)
+    # What is drawn for one question does not depend on the others.
+    assert examples[30:] == negatives(QUESTIONS[30:], PLAIN, "incorrect", seed=1)
+
+
+def test_all_takes_every_wrong_choice() -> None:
+    examples = negatives(QUESTIONS[:2], PLAIN, "all")
+    assert [e.completion for e in examples] == [" wrong 0a", " wrong 0b", " wrong 1a", " wrong 1b"]
+
+
+def test_irrelevant_takes_answers_of_other_questions() -> None:
+    examples = negatives(QUESTIONS, PLAIN, "irrelevant", seed=0)
+    assert all(e.completion != f" right {n}" and e.completion.startswith(" right ") for n, e in enumerate(examples))
+    assert not any(e.right for e in examples)
+    same = [Question(f"s{n}", "?", ("yes", "no"), 0) for n in range(5)]
+    with pytest.raises(InputError, match="there is no other one to draw"):
+        negatives(same, PLAIN, "irrelevant")
+
+
+def test_unrelated_takes_answers_from_elsewhere() -> None:
+    examples = negatives(QUESTIONS, PLAIN, "unrelated", unrelated=["one", "two"])
+    assert {e.completion for e in examples} == {" one", " two"}
+    with pytest.raises(InputError, match="--unrelated-data"):
+        negatives(QUESTIONS, PLAIN, "unrelated")
+
+
+def test_what_cannot_be_made_is_refused() -> None:
+    with pytest.raises(InputError, match="'wrong' is no kind of negatives; the kinds are incorrect, all"):
+        negatives(QUESTIONS, PLAIN, "wrong")
+    with pytest.raises(InputError, match="has no known answer"):
+        negatives([Question("q", "?", ("a", "b"))], PLAIN)
+    with pytest.raises(InputError, match="not defined for fill-in-the-blank"):
+        negatives(QUESTIONS, Prompter("cloze"), "irrelevant")
+    with pytest.raises(InputError, match="'odd' is no prompt style"):
+        Prompter("odd").pairs(QUESTIONS[0])
+
+
+def test_fixed_shots_are_the_first_ones_and_never_the_question_itself() -> None:
+    prompter = Prompter("qa", 2, QUESTIONS)
+    shot = "Question: What is {0}?\nAnswer: right {0}\n\n"
+    [(context, completion), *_] = prompter.pairs(QUESTIONS[9])
+    assert context == shot.format(0) + shot.format(1) + "Question: What is 9?\nAnswer:"
+    assert completion == " right 9"
+    assert prompter.pairs(QUESTIONS[1])[0][0].startswith(shot.format(0) + shot.format(2))
+
+
+def test_sampled_shots_differ_between_questions_but_not_between_runs() -> None:
+    contexts = [Prompter("qa", 2, QUESTIONS, sampled=True).pairs(q)[0][0] for q in QUESTIONS]
+    again = [Prompter("qa", 2, QUESTIONS, sampled=True).pairs(q)[0][0] for q in QUESTIONS]
+    assert contexts == again
+    assert len({context.split("\n")[0] for context in contexts}) > 10
+    for question, context in zip(QUESTIONS, contexts, strict=True):
+        assert context.count(question.text) == 1 and context.count("Question:") == 3
+
+
+def test_too_many_shots_are_refused() -> None:
+    with pytest.raises(InputError, match="--shots 3: only 3 answered training questions"):
+        Prompter("qa", 3, QUESTIONS[:3])
+    with pytest.raises(InputError, match="--shots -1"):
+        Prompter("qa", -1)
