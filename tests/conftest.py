@@ -25,7 +25,7 @@ from transformers import (
 from likra.heads import Base, as_base
 from likra.questions import Question
 
-VOCABULARY = 400
+VOCABULARY = 320
 WINDOW = 8  # sliding window of the tiny models that have one; prompts in the tests are longer
 
 _TINY: dict[str, Any] = {
@@ -80,7 +80,7 @@ _TEXT = [
 
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of 400 symbols that puts a BOS first."""
+    """A byte-level BPE tokenizer of 320 symbols that puts a BOS first."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -94,6 +94,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
         ),
     )
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    assert backend.get_vocab_size() == VOCABULARY
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 

@@ -1,0 +1,184 @@
+"""`Likra`: fit, score, rank, evaluate, save, load, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import likra
+from likra import Example, InputError, Likra, Question, Recipe
+from likra.heads import Base
+from tests.conftest import tiny_base, write_questions
+
+FAST = Recipe(learning_rate=1e-2, batch_size=4, rank=4)
+
+
+@pytest.fixture
+def fitted(base: Base, questions: list[Question]) -> Likra:
+    return Likra.from_base(base, recipe=FAST).fit(questions, progress=False)
+
+
+def test_fit_score_rank(fitted: Likra) -> None:
+    choices = ["goat", "a tall heron", "owl"]
+    scored = fitted.score("Which animal?", choices)
+    assert [c.text for c in scored] == choices
+    for candidate in scored:
+        assert candidate.negative is not None
+        assert candidate.score == pytest.approx(candidate.positive - candidate.negative)
+        assert candidate.positive != candidate.base
+    ranked = fitted.rank("Which animal?", choices)
+    assert sorted(scored, key=lambda c: c.score, reverse=True) == ranked
+    per_byte = fitted.score("Which animal?", choices, normalisation="byte")
+    assert per_byte[1].score == pytest.approx(scored[1].score / len("a tall heron"))
+    [only] = fitted.score("Which animal?", ["goat"])  # one candidate alone can be verified
+    assert only.score == pytest.approx(scored[0].score, abs=1e-4)
+
+
+def test_training_separates_right_from_wrong(fitted: Likra, questions: list[Question]) -> None:
+    """On the very questions it was trained on, a heavily trained Likra beats chance."""
+    strong = Likra.from_base(fitted.base, recipe=Recipe(learning_rate=1e-2, batch_size=4, rank=8, epochs=15))
+    assert fitted.stack is not None
+    fitted.stack.remove()
+    result = strong.fit(questions, negatives="all", progress=False).evaluate(questions, progress=False)
+    chance = np.mean([1 / len(q.choices) for q in questions])
+    assert result.methods["likra"].accuracy > chance + 0.3
+
+
+@pytest.mark.parametrize(
+    ("role", "methods"),
+    [
+        ("sft-likra", ["base", "sft", "base_likra", "likra"]),
+        ("base-likra", ["base", "base_likra"]),
+        ("sft", ["base", "sft"]),
+    ],
+)
+def test_roles(role: str, methods: list[str], base: Base, questions: list[Question], tmp_path: Path) -> None:
+    model = Likra.from_base(base, role=role, recipe=FAST, weight=0.5).fit(questions, progress=False)
+    assert list(model.evaluate(questions, progress=False).methods) == methods
+    [candidate, _] = model.score("Which?", ["goat", "owl"])
+    if role == "base-likra":
+        assert candidate.positive == candidate.base
+    if role == "sft":
+        assert candidate.negative is None and candidate.score == candidate.positive
+    else:
+        assert candidate.score == pytest.approx(candidate.positive - 0.5 * (candidate.negative or 0))
+    model.save_pretrained(tmp_path / "heads")
+    assert json.loads((tmp_path / "heads/likra.json").read_text())["weight"] == 0.5
+
+
+def test_a_saved_likra_comes_back_the_same(
+    fitted: Likra, tokenizer: Any, questions: list[Question], tmp_path: Path
+) -> None:
+    before = fitted.likelihoods(questions)
+    fitted.save_pretrained(tmp_path / "heads")
+    again = Likra.from_pretrained(tmp_path / "heads", model=tiny_base(tokenizer))
+    np.testing.assert_array_equal(again.likelihoods(questions).logprob_HQC, before.logprob_HQC)
+    assert (again.weight, again.style, again.recipe, again.training) == (
+        fitted.weight,
+        fitted.style,
+        fitted.recipe,
+        fitted.training,
+    )
+    assert again.losses == fitted.losses
+    log = [json.loads(line) for line in (tmp_path / "heads/losses.jsonl").read_text().splitlines()]
+    assert [set(step) for step in log] == [{"step", "losses", "rates", "examples"}] * 3
+    manifest = json.loads((tmp_path / "heads/likra.json").read_text())
+    assert manifest["base"]["name"] == "tiny-llama" and manifest["heads"] == {
+        "positive": "positive",
+        "negative": "negative",
+    }
+    assert manifest["recipe"]["learning_rate"] == 1e-2 and manifest["prompt"] == {"style": "qa"}
+    assert not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob("*.pt"))
+
+
+def test_answer_heads_come_back_as_answer_heads(base: Base, tokenizer: Any, questions: list[Question], tmp_path: Path) -> None:
+    model = Likra.from_base(base, recipe=Recipe(learning_rate=1e-2, batch_size=4, rank=4, activation="answer"))
+    before = model.fit(questions, progress=False).likelihoods(questions)
+    model.save_pretrained(tmp_path / "heads")
+    again = Likra.from_pretrained(tmp_path / "heads", model=tiny_base(tokenizer))
+    assert again.stack is not None and again.stack.activation == "answer"
+    np.testing.assert_array_equal(again.likelihoods(questions).logprob_HQC, before.logprob_HQC)
+
+
+def test_unpaired_examples_train_each_head_on_its_own_side(base: Base) -> None:
+    examples = [Example(f"Hi {n}.", " Hello.", n % 3 == 0) for n in range(12)]
+    model = Likra.from_base(base, recipe=FAST, style="verbatim").fit(examples, progress=False)
+    assert model.training["examples"] == {"positive": 4, "negative": 8}
+    with pytest.raises(InputError, match="has no wrong completions"):
+        Likra.from_base(base, recipe=FAST).fit([e for e in examples if e.right], progress=False)
+    assert model.stack is not None
+    model.stack.remove()
+    Likra.from_base(base, role="sft", recipe=FAST).fit([e for e in examples if e.right], progress=False)
+
+
+def test_the_two_heads_start_apart_and_seeds_matter(tokenizer: Any, questions: list[Question]) -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        recipe = Recipe(learning_rate=1e-3, batch_size=4, rank=4, seed=seed)
+        model = Likra.from_base(tiny_base(tokenizer), recipe=recipe).fit(questions, progress=False)
+        assert model.stack is not None
+        runs.append(model.stack.weights("positive"))
+        path = next(iter(runs[-1]))
+        assert not torch.equal(runs[-1][path][0], model.stack.weights("negative")[path][0])
+    same = [all(torch.equal(x, y) for p in one for x, y in zip(one[p], runs[0][p], strict=True)) for one in runs]
+    assert same == [True, True, False]
+
+
+def test_a_limit_draws_by_the_seed(base: Base, questions: list[Question]) -> None:
+    model = Likra.from_base(base, recipe=FAST).fit(questions, limit=5, negatives="all", progress=False)
+    assert model.training["examples"]["positive"] == 5
+    with pytest.raises(InputError, match="--limit 0"):
+        model.fit(questions, limit=0, progress=False)
+
+
+def test_a_plain_transformers_model_needs_its_tokenizer(base: Base) -> None:
+    assert Likra.from_base(base.model, base.tokenizer).base.fingerprint == base.fingerprint
+    with pytest.raises(InputError, match="needs its tokenizer"):
+        Likra.from_base(base.model)
+    with pytest.raises(InputError, match="--role both: must be one of sft-likra, base-likra, sft"):
+        Likra.from_base(base, role="both")
+
+
+def test_an_unfitted_likra_says_so(base: Base, tmp_path: Path) -> None:
+    model = Likra.from_base(base)
+    with pytest.raises(InputError, match="no heads yet"):
+        model.score("Which?", ["a", "b"])
+    with pytest.raises(InputError, match="no heads yet"):
+        model.save_pretrained(tmp_path / "heads")
+
+
+def test_bad_choices_are_refused(fitted: Likra) -> None:
+    with pytest.raises(InputError, match="no choices"):
+        fitted.score("Which?", [])
+    with pytest.raises(InputError, match="choice 2 is empty"):
+        fitted.score("Which?", ["a", " "])
+
+
+def test_shots_come_from_the_training_split(fitted: Likra, questions: list[Question], tmp_path: Path) -> None:
+    plain = fitted.evaluate(questions, progress=False).likelihoods
+    shown = fitted.evaluate(questions, shots=2, progress=False).likelihoods
+    assert not np.allclose(np.nan_to_num(plain.logprob_HQC), np.nan_to_num(shown.logprob_HQC))
+    path = write_questions(tmp_path / "test.jsonl", questions)
+    with pytest.raises(InputError, match="has no training split"):
+        fitted.evaluate(str(path), shots=2, progress=False)
+
+
+def test_a_fingerprint_tells_bases_apart_but_not_dtypes(tokenizer: Any) -> None:
+    from likra.heads.base import fingerprint
+
+    one = tiny_base(tokenizer)
+    other = tiny_base(tokenizer, seed=1)
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint == tiny_base(tokenizer).fingerprint
+    one.model.to(torch.bfloat16)
+    assert fingerprint(one.model) == one.fingerprint
+
+
+def test_what_the_package_exports() -> None:
+    for name in likra.__all__:
+        assert getattr(likra, name) is not None
+    with pytest.raises(AttributeError):
+        likra.nothing  # noqa: B018
