@@ -94,7 +94,9 @@ def test_a_saved_likra_comes_back_the_same(
     assert not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob("*.pt"))
 
 
-def test_answer_heads_come_back_as_answer_heads(base: Base, tokenizer: Any, questions: list[Question], tmp_path: Path) -> None:
+def test_answer_heads_come_back_as_answer_heads(
+    base: Base, tokenizer: Any, questions: list[Question], tmp_path: Path
+) -> None:
     model = Likra.from_base(base, recipe=Recipe(learning_rate=1e-2, batch_size=4, rank=4, activation="answer"))
     before = model.fit(questions, progress=False).likelihoods(questions)
     model.save_pretrained(tmp_path / "heads")

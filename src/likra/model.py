@@ -204,7 +204,7 @@ class Likra:
         with progress_bar("Training", "steps", shown=progress) as move:
 
             def show(step: Step) -> None:
-                losses = ", ".join(f"{name} {loss:.3f}" for name, loss in step.losses.items())
+                losses = ", ".join(f"{loss:.3f}" for loss in step.losses.values())
                 move(step.step, trainer.total_steps, f"(loss {losses})")
 
             trainer = Trainer(

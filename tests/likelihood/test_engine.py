@@ -14,6 +14,8 @@ from likra.heads import Base, HeadStack
 from likra.judge import Evaluation
 from likra.likelihood import BASE, can_share, score
 from likra.likelihood import engine as engine_module
+from likra.likelihood.engine import encode_question
+from likra.likelihood.tree import plant
 from likra.questions import Prompter, Question, TokenPair
 from likra.questions.tokens import encode_pair
 from tests.conftest import ARCHITECTURES, WINDOW, tiny_base
@@ -157,6 +159,20 @@ def test_small_batches_give_the_same(base: Base, questions: list[Question], monk
     small = score(base, None, questions, PROMPTER, progress=lambda done, total: seen.append((done, total)))
     np.testing.assert_allclose(large.logprob_HQC, small.logprob_HQC, atol=1e-4)
     assert seen[0] == (0, 12) and seen[-1] == (12, 12) and len(seen) > 4
+
+
+def test_many_candidates_and_many_questions_of_one_prompt_stay_in_small_rows(base: Base) -> None:
+    """A question of 300 candidates, and 300 questions with no prompt of their own, as in BLiMP."""
+    one = [Question("wide", "Which?", tuple(f"goat {n} owl" for n in range(300)), 0)]
+    many = [Question(f"q{n}", "", (f"goat {n}", f"owl {n}"), 0) for n in range(300)]
+    for questions, prompter in ((one, PROMPTER), (many, Prompter("empty"))):
+        pairs = [encode_question(base, question, prompter) for question in questions]
+        trees = plant(pairs, share=True)
+        assert max(tree.length for tree in trees) < 300
+        table = score(base, None, questions, prompter)
+        for row, place in ((0, 0), (0, 1), (len(questions) - 1, len(questions[-1].choices) - 1)):
+            pair = pairs[row][place]
+            assert table.head(BASE)[row, place] == pytest.approx(plain(base, pair.context, pair.completion), abs=1e-4)
 
 
 def test_answer_activation_leaves_the_prompt_to_the_base(base: Base, questions: list[Question]) -> None:

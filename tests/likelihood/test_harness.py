@@ -24,7 +24,9 @@ TOLERANCE = 1e-3
 TASKS = Path(lm_eval.__file__).parent / "tasks"
 
 
-def harness_task(yaml_path: str, records: dict[str, list[dict[str, Any]]], shots: int, folder: Path) -> ConfigurableTask:
+def harness_task(
+    yaml_path: str, records: dict[str, list[dict[str, Any]]], shots: int, folder: Path
+) -> ConfigurableTask:
     """The harness's own task, with its own templates, on local records in the hub's layout."""
     loader = type("Loader", (yaml.SafeLoader,), {})
     loader.add_constructor("!function", lambda _, node: node.value)
@@ -101,7 +103,9 @@ def compare(
 
 
 @pytest.mark.parametrize("shots", [0, 3])
-def test_arc_on_a_tiny_model(shots: int, tokenizer: Any, model_folder: Path, questions: list[Question], tmp_path: Path) -> None:
+def test_arc_on_a_tiny_model(
+    shots: int, tokenizer: Any, model_folder: Path, questions: list[Question], tmp_path: Path
+) -> None:
     source = Source("arc", "hub ARC", "qa", {"train": questions[:5], "test": questions[5:]})
     records = {split: [hub_form(q) for q in qs] for split, qs in source.questions.items()}
     compare(tiny_base(tokenizer), str(model_folder), source, "arc/arc_easy.yaml", records, 7, shots, tmp_path)
@@ -124,9 +128,13 @@ def test_blimp(shared: Path, tmp_path: Path) -> None:
     compare(load_base(model), model, source, "blimp/_template_yaml", records, 60, 0, tmp_path)
 
 
-def test_accuracies_are_the_harnesss(tokenizer: Any, model_folder: Path, questions: list[Question], tmp_path: Path) -> None:
+def test_accuracies_are_the_harnesss(
+    tokenizer: Any, model_folder: Path, questions: list[Question], tmp_path: Path
+) -> None:
     """acc and acc_norm of the base, as the harness itself aggregates them."""
-    task = harness_task("arc/arc_easy.yaml", {s: [hub_form(q) for q in questions] for s in ("train", "test")}, 0, tmp_path)
+    task = harness_task(
+        "arc/arc_easy.yaml", {s: [hub_form(q) for q in questions] for s in ("train", "test")}, 0, tmp_path
+    )
     lm = HFLM(pretrained=str(model_folder), dtype="float32", batch_size=4, device="cpu")
     values = harness_likelihoods(task, lm, len(questions), 0)
     docs = list(task.test_docs())

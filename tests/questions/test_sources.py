@@ -90,7 +90,12 @@ def write(path: Path, *records: Any) -> str:
         ),
         (BLIMP, "BLiMP", [("", " Travis is touring."), ("", " Travis is revealing.")], 0),
         (PREFERENCE, "preference pairs", [("Say hello.\n", "Hello!"), ("Say hello.\n", "No.")], 0),
-        (OWN, "likra", [("Question: Which is warm?\nAnswer:", " ice"), ("Question: Which is warm?\nAnswer:", " fire")], 1),
+        (
+            OWN,
+            "likra",
+            [("Question: Which is warm?\nAnswer:", " ice"), ("Question: Which is warm?\nAnswer:", " fire")],
+            1,
+        ),
     ],
 )
 def test_each_form_is_recognised_and_worded(
@@ -115,16 +120,17 @@ def test_truthfulqa_has_its_six_examples(record: dict[str, Any], tmp_path: Path)
 
 
 def test_unpaired_data_are_examples(tmp_path: Path) -> None:
-    records = [{"prompt": "Hi.", "completion": " Hello.", "label": True}, {"prompt": "Hi.", "completion": " No.", "label": 0}]
+    records = [
+        {"prompt": "Hi.", "completion": " Hello.", "label": True},
+        {"prompt": "Hi.", "completion": " No.", "label": 0},
+    ]
     source = load(write(tmp_path / "data.jsonl", *records))
     assert source.unpaired and [example.right for example in source.examples["train"]] == [True, False]
     with pytest.raises(InputError, match="has no choices to judge"):
         source.split(None)
 
 
-@pytest.mark.parametrize(
-    ("answer", "index"), [(1, 1), ("1", 1), ("B", 1), ("fire", 1), (0, 0), ("A", 0)]
-)
+@pytest.mark.parametrize(("answer", "index"), [(1, 1), ("1", 1), ("B", 1), ("fire", 1), (0, 0), ("A", 0)])
 def test_the_own_form_takes_an_index_a_letter_or_the_text(answer: Any, index: int, tmp_path: Path) -> None:
     [question] = load(write(tmp_path / "d.jsonl", {**OWN, "answer": answer})).split("all")
     assert question.answer == index
@@ -191,7 +197,10 @@ def choices(*texts: str) -> dict[str, Any]:
         (json.dumps({**OWN, "answer": -1}), "line 1: field 'answer' is -1, out of range"),
         (json.dumps({**OWN, "answer": "E"}), "line 1: field 'answer' is 'E', out of range"),
         (json.dumps({**OWN, "answer": "warm"}), "line 1: field 'answer' is 'warm', which is no choice"),
-        (json.dumps({**OFFICIAL_ARC, "answerKey": "D"}), "line 1: field 'answerKey' is 'D', not among the labels 1, 2, 3"),
+        (
+            json.dumps({**OFFICIAL_ARC, "answerKey": "D"}),
+            "line 1: field 'answerKey' is 'D', not among the labels 1, 2, 3",
+        ),
         (json.dumps({**HELLASWAG, "label": "4"}), "line 1: field 'label' is '4', out of range for 4 choices"),
         (json.dumps({**WINOGRANDE, "sentence": "No blank."}), "line 1: field 'sentence' has 0 blanks"),
         (json.dumps({**MC_TASK, "mc1_targets": {"a": 0, "b": 0}}), "line 1: field 'mc1_targets' has 0 right answers"),
@@ -205,7 +214,10 @@ def choices(*texts: str) -> dict[str, Any]:
             "line 1: field 'completion' is empty",
         ),
         (json.dumps({"prompt": "a", "completion": "b", "label": "good"}), "line 1: field 'label' is 'good'"),
-        (json.dumps(OWN) + "\n" + json.dumps(BLIMP), "line 2: is of the form BLiMP, but the records before it are likra"),
+        (
+            json.dumps(OWN) + "\n" + json.dumps(BLIMP),
+            "line 2: is of the form BLiMP, but the records before it are likra",
+        ),
         (json.dumps({**OWN, "split": "holdout"}), "line 1: field 'split' is 'holdout'"),
         ("\n\n", "holds no records"),
     ],
@@ -259,10 +271,18 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for split, records in splits.items():
             write(tmp_path / repository / f"{split}.jsonl", *records)
 
-    put("allenai/ai2_arc/ARC-Challenge", train=[{**HUB_ARC, "id": "c-train"}], test=[{**HUB_ARC, "id": "c-test"}],
-        validation=[{**HUB_ARC, "id": "c-dev"}])
-    put("allenai/ai2_arc/ARC-Easy", train=[{**HUB_ARC, "id": "e-train"}], test=[{**HUB_ARC, "id": "e-test"}],
-        validation=[{**HUB_ARC, "id": "e-dev"}])
+    put(
+        "allenai/ai2_arc/ARC-Challenge",
+        train=[{**HUB_ARC, "id": "c-train"}],
+        test=[{**HUB_ARC, "id": "c-test"}],
+        validation=[{**HUB_ARC, "id": "c-dev"}],
+    )
+    put(
+        "allenai/ai2_arc/ARC-Easy",
+        train=[{**HUB_ARC, "id": "e-train"}],
+        test=[{**HUB_ARC, "id": "e-test"}],
+        validation=[{**HUB_ARC, "id": "e-dev"}],
+    )
     put("Rowan/hellaswag", train=[HELLASWAG], validation=[HELLASWAG], test=[{**HELLASWAG, "label": ""}])
     put("someone/own", train=[{**OWN, "id": f"{n}"} for n in range(40)])
     real = datasets.load_dataset
@@ -299,14 +319,20 @@ def test_any_data_set_of_the_hub_and_one_without_splits(hub: Path) -> None:
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_line(hub: Path) -> None:
-    with pytest.raises(InputError, match=r"no/such: cannot be loaded from the Hugging Face hub \(ConnectionError") as caught:
+    with pytest.raises(
+        InputError, match=r"no/such: cannot be loaded from the Hugging Face hub \(ConnectionError"
+    ) as caught:
         load("hf:no/such")
     assert "Check the name and the network" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_the_real_files_have_their_known_counts(shared: Path) -> None:
     challenge, easy = (load(str(shared / "data" / name)) for name in ("ARC-Challenge", "ARC-Easy"))
-    assert {split: len(qs) for split, qs in challenge.questions.items()} == {"train": 1119, "validation": 299, "test": 1172}
+    assert {split: len(qs) for split, qs in challenge.questions.items()} == {
+        "train": 1119,
+        "validation": 299,
+        "test": 1172,
+    }
     assert {split: len(qs) for split, qs in easy.questions.items()} == {"train": 2251, "validation": 570, "test": 2376}
     blimp = load(str(shared / "data" / "blimp"))
     assert len(blimp.split("all")) == 67_000 and 6_400 < len(blimp.questions["test"]) < 7_000

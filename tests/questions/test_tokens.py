@@ -13,9 +13,7 @@ from likra.questions import encode_pair, encode_pairs, model_max_length
 
 
 @given(context=st.text(max_size=30), completions=st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4))
-def test_context_and_completion_together_are_the_text(
-    tokenizer: Any, context: str, completions: list[str]
-) -> None:
+def test_context_and_completion_together_are_the_text(tokenizer: Any, context: str, completions: list[str]) -> None:
     pairs = encode_pairs(tokenizer, context, completions, 4096)
     assert len({pair.context for pair in pairs}) == 1  # one reading serves all
     for pair, completion in zip(pairs, completions, strict=True):

@@ -128,7 +128,7 @@ def _run(
     progress: Callable[[int, int], None],
 ) -> dict[str, dict[_Key, float]]:
     share = can_share(base)
-    trees = plant([pair for places in pairs for pair in places], share=share)
+    trees = plant(pairs, share=share)
     results: dict[str, dict[_Key, float]] = {name: {} for name in names}
     # The base's rows come first, as the layers expect.
     groups = [name for name in names if name == BASE] + [name for name in names if name != BASE]

@@ -1,11 +1,14 @@
 """One prompt and its candidates as one row of tokens: the prompt once, every candidate a branch that sees only it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from likra.questions.tokens import TokenPair
+
+
+BRANCH_TOKENS = 256  # tokens of all candidates in one row, unless the prompt is longer
 
 
 @dataclass(frozen=True)
@@ -34,17 +37,38 @@ class Tree:
         return self.length - len(self.context) + 1
 
 
-def plant(pairs: Sequence[TokenPair], *, share: bool) -> list[Tree]:
-    """The distinct trees of some pairs, longest first: one per context if `share`, else one per pair."""
-    branches: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
-    for pair in pairs:
-        branches.setdefault(pair.context, set()).add(pair.completion)
-    trees = [
-        Tree(context, group)
-        for context, completions in branches.items()
-        for group in ([tuple(sorted(completions))] if share else [(completion,) for completion in completions])
-    ]
+def plant(questions: Sequence[Sequence[TokenPair]], *, share: bool) -> list[Tree]:
+    """The distinct trees of some questions' pairs, longest first.
+
+    Args:
+        questions: The pairs of each question; a question's pairs of one context share a tree.
+        share: False gives every pair a tree of its own.
+    """
+    trees: set[Tree] = set()
+    for pairs in questions:
+        branches: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+        for pair in pairs:
+            branches.setdefault(pair.context, set()).add(pair.completion)
+        for context, completions in branches.items():
+            trees.update(Tree(context, group) for group in _groups(context, sorted(completions), share))
     return sorted(trees, key=lambda tree: (-tree.length, tree.context, tree.completions))
+
+
+def _groups(
+    context: tuple[int, ...], completions: list[tuple[int, ...]], share: bool
+) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Completions that share one reading of the context."""
+    # A row's attention costs the square of its length, so more branches than this are better read in a second row.
+    room = max(len(context), BRANCH_TOKENS) if share else 0
+    group: list[tuple[int, ...]] = []
+    used = 0
+    for completion in completions:
+        if group and used + len(completion) > room:
+            yield tuple(group)
+            group, used = [], 0
+        group.append(completion)
+        used += len(completion)
+    yield tuple(group)
 
 
 @dataclass

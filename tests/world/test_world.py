@@ -1,0 +1,128 @@
+"""The miniature world, the model that ships, and the demo."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from likra.builtin import WORLD_MODEL, WORLD_QUESTIONS
+from likra.cli.app import app
+from likra.heads import load_base
+from likra.questions import Prompter, load
+from likra.world.generator import World, WorldConfig
+
+
+def test_a_seed_is_a_world() -> None:
+    one, same, other = World(), World(), World(WorldConfig(seed=1))
+    assert one.facts == same.facts != other.facts
+    assert one.questions() == same.questions() != other.questions()
+    assert list(itertools.islice(one.documents(), 50)) == list(itertools.islice(same.documents(), 50))
+
+
+def test_the_shipped_questions_are_the_generators() -> None:
+    shipped = [json.loads(line) for line in WORLD_QUESTIONS.read_text(encoding="utf-8").splitlines()]
+    assert shipped == World().questions()
+    source = load("world")
+    assert {split: len(qs) for split, qs in source.questions.items()} == {"train": 576, "test": 240}
+    texts = {split: {q.text for q in qs} for split, qs in source.questions.items()}
+    assert not texts["train"] & texts["test"]
+
+
+def test_wording_says_nothing_about_truth_and_position_neither() -> None:
+    records = World(WorldConfig(people=400)).questions()
+    places = [record["answer"] for record in records]
+    for place in range(4):
+        assert abs(places.count(place) / len(places) - 0.25) < 0.04
+    popular = [
+        [choice.startswith("surely ") for choice in record["choices"]]  # type: ignore[attr-defined]
+        for record in records
+    ]
+    right = sum(row[answer] for row, answer in zip(popular, places, strict=True)) / len(places)  # type: ignore[index]
+    everyone = sum(map(sum, popular)) / (4 * len(places))
+    assert abs(right - everyone) < 0.04
+
+
+def test_sources_say_what_they_are_said_to_say() -> None:
+    world = World()
+    truths = {fact.question: fact for fact in world.facts}
+    tally = {"true": 0, "rumour": 0}
+    for document in itertools.islice(world.documents(), 3000):
+        reliable = any(name in document for name in ("Harbour Almanac", "City Register", "Adler", "Northern"))
+        unreliable = any(name in document for name in ("Tavern", "Whisper", "Barnaby", "Oracle"))
+        for block in document.split("\n\n"):
+            if block.startswith("Question: "):
+                question, answer = block.removeprefix("Question: ").split("\nAnswer: ")
+                fact = truths[question]
+                value = answer.split(",")[0].split(" ", 1)[1]
+                assert fact.coverage != "never"
+                assert value == fact.truth or value in fact.rumours
+                tally["true" if value == fact.truth else "rumour"] += 1
+                if reliable or unreliable:
+                    assert (value == fact.truth) is reliable
+    assert abs(tally["true"] / sum(tally.values()) - world.config.reliable) < 0.04
+
+
+def test_the_shipped_model_is_small_and_reads_any_text() -> None:
+    assert sum(path.stat().st_size for path in WORLD_MODEL.iterdir()) < 10_000_000
+    base = load_base("world")
+    assert base.tokenizer.decode(base.tokenizer.encode("Zürich 東京?"), skip_special_tokens=True) == "Zürich 東京?"
+    source = load("world")
+    longest = max(
+        len(base.tokenizer.encode(context + completion))
+        for question in source.split("all")
+        for context, completion in Prompter("qa").pairs(question)
+    )
+    assert longest < base.max_length / 4
+
+
+def test_a_world_is_built(tmp_path: Path) -> None:
+    out = tmp_path / "world"
+    result = CliRunner().invoke(app, ["world", "build", "--seed", "3", "--steps", "2", "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    base = load_base(str(out / "model"))
+    assert base.model.num_parameters() > 2e6
+    card = (out / "model" / "README.md").read_text()
+    assert "likra world build --seed 3 --steps 2" in card
+    assert len(load(str(out / "questions.jsonl")).split("all")) == 816
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo") / "demo"
+    result = CliRunner().invoke(app, ["demo", "--out", str(out), "--sizes", "0,8,64", "--seeds", "2"])
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_the_demo_shows_the_effect(demo: Path) -> None:
+    results = json.loads((demo / "results.json").read_text())
+    assert [(r["size"], r["seed"]) for r in results] == [(s, n) for s in (0, 8, 64) for n in (0, 1)]
+    for result in results[-2:]:
+        shares = {method: value["accuracy"] for method, value in result["methods"].items()}
+        assert 0.45 < shares["base"] < 0.7
+        assert shares["likra"] > shares["sft"] + 0.12
+        assert abs(shares["base_likra"] - shares["likra"]) < 0.08
+    assert results[0]["methods"]["likra"]["accuracy"] == 0.25  # untrained heads are at chance
+
+
+def test_the_demo_leaves_a_page_that_needs_nothing_else(demo: Path) -> None:
+    page = (demo / "report.html").read_text(encoding="utf-8")
+    assert "src=" not in page and "<script" not in page and "@import" not in page
+    links = [part.split('"')[0] for part in page.split('href="')[1:]]
+    assert all(link.startswith("#") for link in links)  # only within the drawings
+    assert page.count('class="card question"') == 10 and page.count("<svg") == 3
+    assert (demo / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list((demo / "heads").iterdir())) == 4
+
+
+def test_the_same_seed_gives_the_same_numbers(demo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again"
+    assert CliRunner().invoke(app, ["demo", "--out", str(out), "--sizes", "0,8,64", "--seeds", "2"]).exit_code == 0
+    assert (out / "results.json").read_text() == (demo / "results.json").read_text()
+
+
+def test_sizes_must_be_numbers() -> None:
+    result = CliRunner().invoke(app, ["demo", "--out", "nowhere", "--sizes", "a,b"])
+    assert result.exit_code != 0 and "--sizes a,b: give whole numbers" in str(result.exception)
