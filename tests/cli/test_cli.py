@@ -123,14 +123,8 @@ def test_score_ranks(heads: Path) -> None:
 
 
 def test_data_shows_what_was_recognised(data: Path, tmp_path: Path) -> None:
-    shown = invoke("data", data, "--negatives", "all").stdout
-    for text in (
-        "form        likra",
-        "train       8 questions, choices:",
-        "test        4 questions",
-        "every wrong choice",
-        "Answer:",
-    ):
+    shown = " ".join(invoke("data", data, "--negatives", "all").stdout.split())
+    for text in ("form likra", "train 8 questions, choices:", "test 4 questions", "every wrong choice", "Answer:"):
         assert text in shown
     path = tmp_path / "unpaired.jsonl"
     path.write_text('{"prompt": "Hi.", "completion": " No.", "label": false}\n')

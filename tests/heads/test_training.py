@@ -18,8 +18,10 @@ from likra.heads import Base, HeadStack, Recipe, Step, Trainer
 from likra.questions import TokenPair, encode_pair
 from tests.conftest import tiny_base
 
-#: Float32 sums in another order: what a head may differ by between a stack and alone, after all steps.
-STACK_TOLERANCE = 1e-5
+#: What a head may differ by between a stack and alone, after all steps. Sums are taken in another order, and where a
+#: gradient is nothing but rounding, Adam makes a step of it; so in float32 the bound is a tenth of one step (1e-3). In
+#: float64 rounding is out of the way, and what is left shows that the computation is the same.
+STACK_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
 def examples(tokenizer: Any, count: int, seed: int = 0) -> list[TokenPair]:
@@ -36,7 +38,10 @@ def examples(tokenizer: Any, count: int, seed: int = 0) -> list[TokenPair]:
     ]
 
 
-def train(base: Base, data: dict[str, list[TokenPair]], recipe: Recipe, **options: Any) -> HeadStack:
+def train(
+    base: Base, data: dict[str, list[TokenPair]], recipe: Recipe, dtype: torch.dtype = torch.float32, **options: Any
+) -> HeadStack:
+    base.model.to(dtype)
     stack = HeadStack(
         base,
         list(data),
@@ -45,6 +50,8 @@ def train(base: Base, data: dict[str, list[TokenPair]], recipe: Recipe, **option
         activation=recipe.activation,
         seeds=[sum(map(ord, name)) for name in data],
     )
+    for layer in stack.layers.values():
+        layer.to(dtype)
     Trainer(stack, data, recipe, **options).run()
     return stack
 
@@ -96,27 +103,31 @@ def test_training_equals_a_plain_peft_loop(architecture: str, loss: Any, tokeniz
         torch.testing.assert_close(b, theirs.lora_B["default"].weight, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("activation", ["everywhere", "answer"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_a_head_in_a_stack_ends_as_if_trained_alone(activation: str, schedule: str, tokenizer: Any) -> None:
+def test_a_head_in_a_stack_ends_as_if_trained_alone(
+    dtype: torch.dtype, activation: str, schedule: str, tokenizer: Any
+) -> None:
     recipe = Recipe(
         learning_rate=1e-3, batch_size=4, epochs=2, rank=4, activation=activation, schedule=schedule, warmup=0.2
     )
     # Heads of different sizes: some finish earlier, and last batches are of different sizes.
     data = {"a": examples(tokenizer, 22, 1), "b": examples(tokenizer, 9, 2), "c": examples(tokenizer, 13, 3)}
-    together = train(tiny_base(tokenizer), data, recipe, seeds={"a": 1, "b": 2, "c": 3})
+    seeds = {"a": 1, "b": 2, "c": 3}
+    together = train(tiny_base(tokenizer), data, recipe, dtype, seeds=seeds)
     for name in data:
-        alone = train(tiny_base(tokenizer), {name: data[name]}, recipe, seeds={"a": 1, "b": 2, "c": 3})
+        alone = train(tiny_base(tokenizer), {name: data[name]}, recipe, dtype, seeds=seeds)
         untrained = HeadStack(tiny_base(tokenizer), [name], rank=4, seeds=[ord(name)])
-        assert distance(together, alone, name) < STACK_TOLERANCE
-        assert distance(alone, untrained, name) > 100 * STACK_TOLERANCE  # training moved it much further than that
+        assert distance(together, alone, name) < STACK_TOLERANCE[dtype]
+        assert distance(alone, untrained, name) > 10 * STACK_TOLERANCE[dtype]  # training moved it much further
 
 
 def test_gradient_accumulation_equals_a_larger_batch(tokenizer: Any) -> None:
     data = {"one": examples(tokenizer, 20)}
     large = train(tiny_base(tokenizer), data, Recipe(learning_rate=1e-3, batch_size=8, rank=4))
     small = Recipe(learning_rate=1e-3, batch_size=2, gradient_accumulation_steps=4, rank=4)
-    assert distance(large, train(tiny_base(tokenizer), data, small), "one") < STACK_TOLERANCE
+    assert distance(large, train(tiny_base(tokenizer), data, small), "one") < STACK_TOLERANCE[torch.float32]
 
 
 def test_gradient_checkpointing_changes_nothing(tokenizer: Any) -> None:
@@ -130,7 +141,7 @@ def test_gradient_checkpointing_changes_nothing(tokenizer: Any) -> None:
     assert len(calls) == 2 * 3  # forward, and once more in each of the three backward passes
     assert not base.model.training and not base.model.is_gradient_checkpointing
     for name in data:
-        assert distance(plain, saved, name) < STACK_TOLERANCE
+        assert distance(plain, saved, name) < STACK_TOLERANCE[torch.float32]
 
 
 def test_bf16_trains(tokenizer: Any) -> None:

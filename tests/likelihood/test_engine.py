@@ -221,7 +221,7 @@ def test_a_prompt_that_overruns_the_context_is_cut_from_the_left_and_counted(bas
 
 
 def test_a_completion_longer_than_the_context_is_refused(base: Base) -> None:
-    with pytest.raises(InputError, match="question 'huge': the completion .* longer than the model's context of 128"):
+    with pytest.raises(InputError, match=r"question 'huge': the completion .* longer than the model's context of 128"):
         score(base, None, [Question("huge", "How many?", ("one", "sea " * 300), 0)], PROMPTER)
 
 

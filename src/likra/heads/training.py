@@ -171,7 +171,10 @@ class Trainer:
                     use_cache=False,
                 ).logits
             nll_RK = F.cross_entropy(
-                logits_RKV.float().flatten(0, 1), rows.labels_RK.flatten(), ignore_index=-100, reduction="none"
+                logits_RKV.to(torch.promote_types(logits_RKV.dtype, torch.float32)).flatten(0, 1),
+                rows.labels_RK.flatten(),
+                ignore_index=-100,
+                reduction="none",
             ).view_as(rows.labels_RK)
             counts = torch.tensor([targets[name] for name in part], device=nll_RK.device)
             loss_H = nll_RK.view(len(part), -1).sum(1) / counts

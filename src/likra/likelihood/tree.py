@@ -7,7 +7,6 @@ import torch
 
 from likra.questions.tokens import TokenPair
 
-
 BRANCH_TOKENS = 256  # tokens of all candidates in one row, unless the prompt is longer
 
 
