@@ -152,6 +152,35 @@ def test_an_unfitted_likra_says_so(base: Base, tmp_path: Path) -> None:
         model.save_pretrained(tmp_path / "heads")
 
 
+def test_a_failed_fit_leaves_no_heads(fitted: Likra, questions: list[Question]) -> None:
+    fitted.recipe = Recipe(targets="w_proj")
+    with pytest.raises(InputError, match="--targets w_proj"):
+        fitted.fit(questions, progress=False)
+    with pytest.raises(InputError, match="no heads yet"):
+        fitted.score("Which?", ["a", "b"])
+    fitted.recipe = FAST
+    fitted.fit(questions, progress=False).score("Which?", ["a", "b"])
+    assert fitted.stack is not None
+    fitted.stack.remove()
+    with pytest.raises(InputError, match="were removed from their base"):
+        fitted.score("Which?", ["a", "b"])
+
+
+@pytest.mark.parametrize(("style", "question"), [("cloze", "No blank."), ("empty", "A question?")])
+def test_questions_that_the_heads_style_cannot_word_are_refused(style: str, question: str, fitted: Likra) -> None:
+    fitted.style = style
+    with pytest.raises(InputError, match="these heads learned"):
+        fitted.score(question, ["a", "b"])
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf")])
+def test_weights_must_be_finite(weight: float, base: Base, fitted: Likra, questions: list[Question]) -> None:
+    with pytest.raises(InputError, match="--weight"):
+        Likra.from_base(base, weight=weight)
+    with pytest.raises(InputError, match="--weight"):
+        fitted.evaluate(questions, weight=weight, progress=False)
+
+
 def test_bad_choices_are_refused(fitted: Likra) -> None:
     with pytest.raises(InputError, match="no choices"):
         fitted.score("Which?", [])

@@ -13,20 +13,24 @@ from typing import Any
 from likra.errors import InputError
 
 
-def check_free(folder: Path, *, why: str = "choose another --out or remove it") -> None:
-    """Raise InputError if `folder` exists and is not an empty directory."""
+def check_free(folder: Path) -> None:
+    """Raise InputError unless a new folder can be made there, in place of nothing or of an empty directory."""
+    if folder.name in ("", ".."):
+        raise InputError(f"{folder}: is no name for a new folder; name one with --out.")
     if folder.is_file():
-        raise InputError(f"{folder}: is a file, not a folder; {why}.")
+        raise InputError(f"{folder}: is a file, not a folder; choose another --out or remove it.")
     if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder}: the output folder exists and is not empty; {why}.")
+        raise InputError(f"{folder}: the output folder exists and is not empty; choose another --out or remove it.")
+    check_writable(folder)
 
 
-def publish_folder(work: Path, folder: Path) -> None:
-    """Move the finished folder `work` to `folder`, which must be free."""
-    check_free(folder)
-    if folder.is_dir():
-        folder.rmdir()
-    work.replace(folder)
+def check_writable(path: Path) -> None:
+    """Raise InputError unless a file or folder can be made at `path`."""
+    parent = next(parent for parent in path.absolute().parents if parent.exists())
+    if not parent.is_dir():
+        raise InputError(f"{path}: cannot be written, for {parent} is a file.")
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written, for {parent} may not be written to.")
 
 
 @contextlib.contextmanager
@@ -38,7 +42,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
     try:
         yield work
         work.chmod(0o755)
-        publish_folder(work, folder)
+        if folder.is_dir():
+            folder.rmdir()
+        work.replace(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -15,10 +15,10 @@ from likra.files import new_folder, sha256
 from likra.heads.adapters import CONFIG, WEIGHTS, adapter_config, adapter_weights, read_adapter, write_adapter
 from likra.heads.base import Base, as_base, load_base
 from likra.heads.recipe import Recipe
-from likra.heads.stack import HeadStack
+from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
 from likra.heads.training import CHECKPOINT_EVERY, Step, Trainer
 from likra.judge.evaluation import Evaluation
-from likra.judge.scores import normalise, ratio
+from likra.judge.scores import check_weight, normalise, ratio
 from likra.likelihood.engine import score
 from likra.likelihood.table import BASE, Likelihoods
 from likra.progress import progress_bar
@@ -26,7 +26,7 @@ from likra.questions.negatives import negatives as make_negatives
 from likra.questions.negatives import positives as make_positives
 from likra.questions.prompts import Prompter
 from likra.questions.question import Example, Question
-from likra.questions.sources import Source, load
+from likra.questions.sources import Source, load, right_answers
 from likra.questions.tokens import TokenPair, encode_pair
 
 POSITIVE, NEGATIVE = "positive", "negative"
@@ -76,6 +76,7 @@ class Likra:
     """
 
     def __init__(self, base: Base, heads: Sequence[str], recipe: Recipe, *, weight: float, style: str) -> None:
+        check_weight(weight)
         self.base = base
         self.heads = tuple(heads)
         self.recipe = recipe
@@ -143,6 +144,7 @@ class Likra:
             raise InputError("from_adapters needs a positive or a negative adapter, or both.")
         likra = cls(_base(model, tokenizer, loading), tuple(folders), Recipe(), weight=weight, style=style)
         likra._read(folders)
+        likra.training = {"trained_elsewhere": {name: str(folder) for name, folder in folders.items()}}
         return likra
 
     def fit(
@@ -184,7 +186,8 @@ class Likra:
         pairs = {name: self._tokenize(name, examples[name]) for name in self.heads}
         if self.stack is not None:
             self.stack.remove()
-        self.stack = HeadStack(
+            self.stack = None
+        stack = HeadStack(
             self.base,
             self.heads,
             rank=self.recipe.rank,
@@ -208,14 +211,19 @@ class Likra:
                 move(step.step, trainer.total_steps, f"(loss {losses})")
 
             trainer = Trainer(
-                self.stack,
+                stack,
                 pairs,
                 self.recipe,
                 checkpoints=state,
                 checkpoint_every=checkpoint_every,
                 on_step=show,
             )
-            self.losses = trainer.run()
+            try:
+                self.losses = trainer.run()
+            except BaseException:
+                stack.remove()
+                raise
+        self.stack = stack
         return self
 
     def _examples(
@@ -252,9 +260,10 @@ class Likra:
         questions = cast(list[Question], list(items))
         prompter = Prompter(self.style, shots, questions)
         drawn = self._drawn(questions, limit)
+        pool = unrelated if negatives == "unrelated" else right_answers(questions)
         both = {
             POSITIVE: lambda: make_positives(drawn, prompter),
-            NEGATIVE: lambda: make_negatives(drawn, prompter, negatives, seed=self.recipe.seed, unrelated=unrelated),
+            NEGATIVE: lambda: make_negatives(drawn, prompter, negatives, seed=self.recipe.seed, pool=pool),
         }
         return {head: both[head]() for head in self.heads}
 
@@ -300,6 +309,11 @@ class Likra:
         for index, choice in enumerate(choices):
             if not choice.strip():
                 raise InputError(f"choice {index + 1} is empty; give it text.")
+        check_weight(self.weight)
+        if self.style == "cloze" and question.count("_") != 1:
+            raise InputError("these heads learned to fill in blanks; give a question with exactly one blank '_'.")
+        if self.style == "empty" and question.strip():
+            raise InputError("these heads learned whole sentences without a question; leave --question empty.")
         table = self.likelihoods([Question("question", question, tuple(choices))])
         base = table.head(BASE)
         positive = table.head(POSITIVE) if POSITIVE in self.heads else base
@@ -348,6 +362,8 @@ class Likra:
         Raises:
             InputError: The data has no questions to judge.
         """
+        if weight is not None:
+            check_weight(weight)
         source = load(data) if isinstance(data, str) else data
         if isinstance(source, Source):
             questions = source.split(split)
@@ -421,9 +437,12 @@ class Likra:
                 f"{' at ' + origin['revision'] if origin['revision'] else ''}, but {base.name} differs from it in "
                 "shape or weights; load the base (and revision) that the heads were trained on."
             )
-        recipe = Recipe(**manifest["recipe"])
         likra = cls(
-            base, tuple(manifest["heads"]), recipe, weight=manifest["weight"], style=manifest["prompt"]["style"]
+            base,
+            tuple(manifest["heads"]),
+            Recipe(**manifest["recipe"]),
+            weight=manifest["weight"],
+            style=manifest["prompt"]["style"],
         )
         likra._read({name: folder / where for name, where in manifest["heads"].items()}, manifest["activation"])
         likra.training = manifest["training"]
@@ -439,13 +458,13 @@ class Likra:
             for path, (a, _) in adapter_weights(folder).items():
                 paths[path] = None
                 rank = max(rank, a.shape[0])
-        try:
-            self.stack = HeadStack(self.base, list(folders), rank=rank, targets=list(paths), activation=activation)
-        except InputError:
+        known = set(target_paths(self.base.model, ALL_LINEAR))
+        if lacking := [path for path in paths if path not in known and f"{path}.base" not in known]:
             raise InputError(
-                f"{', '.join(map(str, folders.values()))}: adapts layers that {self.base.name} lacks; it was trained "
-                "on another base."
-            ) from None
+                f"{', '.join(map(str, folders.values()))}: adapts {lacking[0]}, which {self.base.name} lacks; it was "
+                "trained on another base."
+            )
+        self.stack = HeadStack(self.base, list(folders), rank=rank, targets=list(paths), activation=activation)
         for name, folder in folders.items():
             read_adapter(self.stack, name, folder)
 
@@ -463,10 +482,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: is missing, so {folder} is no heads folder; `likra train` writes one.")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        files, heads = manifest["files"], manifest["heads"]
-        for key in ("base", "weight", "prompt", "activation", "recipe", "training"):
-            manifest[key]
-    except (ValueError, KeyError, TypeError) as error:
+        files, heads = dict(manifest["files"]), dict(manifest["heads"])
+        Recipe(**manifest["recipe"])
+        check_weight(manifest["weight"])
+        _ = [manifest["base"][key] for key in ("name", "revision", "fingerprint")]
+        _ = manifest["prompt"]["style"], manifest["training"], manifest["activation"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); copy the folder again.") from None
     needed = {f"{where}/{file}" for where in heads.values() for file in (CONFIG, WEIGHTS)} | {LOSSES}
     for name in sorted(needed | set(files)):

@@ -273,6 +273,8 @@ def test_an_output_folder_that_is_not_empty(
         assert printed.startswith(f"{tmp_path}/full: the output folder exists and is not empty")
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "thesis.txt"]
     (tmp_path / "file").write_text("mine")
+    assert "is no name for a new folder" in bad("train", model_folder, "--data", data, "--out", ".")
+    assert "is a file." in bad("demo", "--out", tmp_path / "file" / "deep")
     assert "is a file, not a folder" in bad("demo", "--out", tmp_path / "file")
 
 
@@ -331,6 +333,8 @@ def test_a_damaged_model_folder(bad: Callable[..., str], data: Path, model_folde
         (["--negatives", "odd"], "'odd' is no kind of negatives"),
         (["--shots", "50"], "--shots 50: only 8 answered training questions"),
         (["--dtype", "int4"], "--dtype int4: must be one of"),
+        (["--device", "banana"], "--device banana: cannot be used here"),
+        (["--weight", "nan"], "--weight nan: must be a finite number"),
     ],
 )
 def test_options_out_of_range(
@@ -342,6 +346,7 @@ def test_options_out_of_range(
 
 def test_eval_refusals(bad: Callable[..., str], heads: Path, data: Path, tmp_path: Path) -> None:
     assert "--normalisation word: must be one of" in bad("eval", heads, "--data", data, "--norm", "word")
+    assert "is a folder" in bad("eval", heads, "--data", data, "--save-likelihoods", tmp_path)
     assert "has no questions in its validation split" in bad("eval", heads, "--data", data, "--split", "validation")
     assert "no such folder; `likra train` writes one" in bad("eval", tmp_path / "none", "--data", data)
     assert "choice 2 is empty" in bad("score", heads, "--question", "?", "--choice", "a", "--choice", " ")

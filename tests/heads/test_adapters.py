@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from likra.errors import InputError
 from likra.heads import HeadStack, read_adapter, write_adapter
-from likra.likelihood import score
+from likra.likelihood.engine import score
 from likra.model import Likra
 from likra.questions import Prompter, Question
 from likra.questions.tokens import encode_pair
@@ -126,5 +126,9 @@ def test_an_adapter_of_another_base_is_refused(tokenizer: Any, tmp_path: Path) -
     write_adapter(HeadStack(tiny_base(tokenizer, "gpt2"), ["one"], rank=2), "one", tmp_path / "gpt2")
     with pytest.raises(InputError, match="trained on another base"):
         Likra.from_adapters(tiny_base(tokenizer), positive=tmp_path / "gpt2")
+    base = tiny_base(tokenizer)
+    write_adapter(HeadStack(base, ["one"], rank=2), "one", tmp_path / "llama")
+    with pytest.raises(InputError, match="already carries heads"):
+        Likra.from_adapters(base, positive=tmp_path / "llama")
     with pytest.raises(InputError, match="needs a positive or a negative adapter"):
         Likra.from_adapters(tiny_base(tokenizer))

@@ -15,8 +15,9 @@ from peft import LoraConfig, get_peft_model
 
 from likra.errors import InputError
 from likra.heads import Base, HeadStack, Recipe, Step, Trainer
+from likra.heads import training as training_module
 from likra.questions import TokenPair, encode_pair
-from tests.conftest import tiny_base
+from tests.conftest import ARCHITECTURES, tiny_base
 
 #: What a head may differ by between a stack and alone, after all steps. Sums are taken in another order, and where a
 #: gradient is nothing but rounding, Adam makes a step of it; so in float32 the bound is a tenth of one step (1e-3). In
@@ -130,18 +131,38 @@ def test_gradient_accumulation_equals_a_larger_batch(tokenizer: Any) -> None:
     assert distance(large, train(tiny_base(tokenizer), data, small), "one") < STACK_TOLERANCE[torch.float32]
 
 
-def test_gradient_checkpointing_changes_nothing(tokenizer: Any) -> None:
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gradient_checkpointing_changes_nothing(architecture: str, tokenizer: Any) -> None:
     data = {"one": examples(tokenizer, 12), "two": examples(tokenizer, 8, 1)}
-    plain = train(tiny_base(tokenizer), data, Recipe(learning_rate=1e-3, batch_size=4, rank=4))
-    base = tiny_base(tokenizer)
+    plain = train(tiny_base(tokenizer, architecture), data, Recipe(learning_rate=1e-3, batch_size=4, rank=4))
+    base = tiny_base(tokenizer, architecture)
     calls = []
-    base.model.model.layers[0].input_layernorm.register_forward_hook(lambda *_: calls.append(1))
+    norm = next(module for module in base.model.modules() if type(module).__name__.endswith("Norm"))
+    if architecture == "opt":  # normalises after attention; its first norm is outside the layers
+        norm = base.model.model.decoder.layers[0].self_attn_layer_norm
+    norm.register_forward_hook(lambda *_: calls.append(1))
     recipe = Recipe(learning_rate=1e-3, batch_size=4, rank=4, gradient_checkpointing=True)
     saved = train(base, data, recipe)
     assert len(calls) == 2 * 3  # forward, and once more in each of the three backward passes
+    layers = [m for m in base.model.modules() if hasattr(m, "gradient_checkpointing")]
+    assert [layer.training for layer in layers] == [False] * len(layers)
     assert not base.model.training and not base.model.is_gradient_checkpointing
     for name in data:
         assert distance(plain, saved, name) < STACK_TOLERANCE[torch.float32]
+
+
+def test_layers_that_text_does_not_pass_through_do_no_harm(tokenizer: Any) -> None:
+    base = tiny_base(tokenizer)
+    base.model.vision_tower = torch.nn.Linear(8, 8)
+    base.model.model.spare = torch.nn.Linear(8, 8)
+    stack = train(base, {"one": examples(tokenizer, 8)}, Recipe(learning_rate=1e-3, batch_size=4, rank=2))
+    assert "model.spare" in stack.layers and "vision_tower" not in stack.layers
+    assert not stack.weights("one")["model.spare"][1].any()
+
+
+def test_float16_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(InputError, match="not trained in float16"):
+        train(tiny_base(tokenizer), {"one": examples(tokenizer, 8)}, Recipe(rank=2), torch.float16)
 
 
 def test_bf16_trains(tokenizer: Any) -> None:
@@ -240,10 +261,34 @@ def test_a_state_of_another_run_is_refused(tokenizer: Any, tmp_path: Path) -> No
         train(tiny_base(tokenizer), data, other, checkpoints=tmp_path / "state")
     with pytest.raises(InputError, match="holds an unfinished run with another data"):
         train(tiny_base(tokenizer), {"one": examples(tokenizer, 7)}, recipe, checkpoints=tmp_path / "state")
-    [tensors] = (tmp_path / "state").glob("*.safetensors")
-    tensors.write_bytes(tensors.read_bytes()[:-8])
-    with pytest.raises(InputError, match="is damaged"):
-        train(tiny_base(tokenizer), data, recipe, checkpoints=tmp_path / "state")
+    [tensors], state = (tmp_path / "state").glob("*.safetensors"), tmp_path / "state" / "state.json"
+    for path in (tensors, state):
+        content = path.read_bytes()
+        path.write_bytes(content[:-8])
+        with pytest.raises(InputError, match="is damaged; remove the folder"):
+            train(tiny_base(tokenizer), data, recipe, checkpoints=tmp_path / "state")
+        path.write_bytes(content)
+
+
+def test_a_kill_while_the_state_is_written_leaves_the_old_one(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, recipe = {"one": examples(tokenizer, 24)}, Recipe(learning_rate=1e-3, batch_size=4, rank=2)
+    whole = train(tiny_base(tokenizer), data, recipe)
+    real, calls = training_module.write_json, []
+
+    def killed(path: Path, value: Any) -> None:
+        calls.append(path)
+        if len(calls) == 2:  # the tensors of step 4 are written, the state still speaks of step 2
+            raise KeyboardInterrupt
+        real(path, value)
+
+    monkeypatch.setattr(training_module, "write_json", killed)
+    options: dict[str, Any] = {"checkpoints": tmp_path / "state", "checkpoint_every": 2}
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_base(tokenizer), data, recipe, **options)
+    again = train(tiny_base(tokenizer), data, recipe, **options)
+    assert distance(whole, again, "one") == 0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from lm_eval.models.huggingface import HFLM
 
 from likra.heads import Base, HeadStack, load_base, write_adapter
 from likra.judge import Evaluation
-from likra.likelihood import BASE, Likelihoods, score
+from likra.likelihood import BASE, Likelihoods
+from likra.likelihood.engine import score
 from likra.questions import Prompter, Question, Source, load
 from tests.conftest import tiny_base
 from tests.likelihood.test_engine import perturb
@@ -117,6 +118,16 @@ def test_200_questions_of_arc_challenge(shots: int, shared: Path, tmp_path: Path
     source = load(str(shared / "data" / "ARC-Challenge"))
     records = {split: [hub_form(q) for q in source.questions[split]] for split in ("train", "test")}
     compare(load_base(model), model, source, "arc/arc_easy.yaml", records, 200, shots, tmp_path)
+
+
+def test_sentences_without_a_prompt_on_a_tiny_model(tokenizer: Any, model_folder: Path, tmp_path: Path) -> None:
+    words = ("goat", "owl", "heron", "sea")
+    rows = [{"sentence_good": f"A {w} keeps {v}.", "sentence_bad": f"{v} keep a {w}."} for w in words for v in words]
+    pairs = [Question(str(n), "", (r["sentence_good"], r["sentence_bad"]), 0) for n, r in enumerate(rows)]
+    source = Source("blimp", "BLiMP", "empty", {"train": pairs, "test": pairs})
+    records = {"train": rows, "test": rows}
+    base = tiny_base(tokenizer)
+    compare(base, str(model_folder), source, "blimp/_template_yaml", records, 16, 0, tmp_path)
 
 
 def test_blimp(shared: Path, tmp_path: Path) -> None:

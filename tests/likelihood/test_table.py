@@ -8,7 +8,8 @@ import pytest
 
 from likra.errors import InputError
 from likra.heads import Base, HeadStack
-from likra.likelihood import BASE, Likelihoods, score
+from likra.likelihood import BASE, Likelihoods
+from likra.likelihood.engine import score
 from likra.questions import Prompter, Question
 from tests.likelihood.test_engine import perturb
 

@@ -6,6 +6,7 @@ import pytest
 
 from likra.errors import InputError
 from likra.questions import Prompter, Question, negatives, positives
+from likra.questions.sources import right_answers
 
 QUESTIONS = [Question(f"q{n}", f"What is {n}?", (f"right {n}", f"wrong {n}a", f"wrong {n}b"), 0) for n in range(60)]
 PLAIN = Prompter("qa")
@@ -30,22 +31,31 @@ def test_incorrect_draws_one_of_the_questions_own_wrong_choices() -> None:
     assert examples[30:] == negatives(QUESTIONS[30:], PLAIN, "incorrect", seed=1)
 
 
+def test_a_choice_that_repeats_the_right_answer_is_never_a_negative() -> None:
+    twice = [Question(f"t{n}", "?", ("yes", "yes", "no"), 0) for n in range(30)]
+    assert {e.completion for kind in ("incorrect", "all") for e in negatives(twice, PLAIN, kind)} == {" no"}
+    with pytest.raises(InputError, match="has no wrong choice"):
+        negatives([Question("t", "?", ("yes", "yes"), 0)], PLAIN)
+
+
 def test_all_takes_every_wrong_choice() -> None:
     examples = negatives(QUESTIONS[:2], PLAIN, "all")
     assert [e.completion for e in examples] == [" wrong 0a", " wrong 0b", " wrong 1a", " wrong 1b"]
 
 
 def test_irrelevant_takes_answers_of_other_questions() -> None:
-    examples = negatives(QUESTIONS, PLAIN, "irrelevant", seed=0)
+    pool = right_answers(QUESTIONS)
+    examples = negatives(QUESTIONS, PLAIN, "irrelevant", seed=0, pool=pool)
+    assert examples[30:] == negatives(QUESTIONS[30:], PLAIN, "irrelevant", seed=0, pool=pool)
     assert all(e.completion != f" right {n}" and e.completion.startswith(" right ") for n, e in enumerate(examples))
     assert not any(e.right for e in examples)
     same = [Question(f"s{n}", "?", ("yes", "no"), 0) for n in range(5)]
     with pytest.raises(InputError, match="there is no other one to draw"):
-        negatives(same, PLAIN, "irrelevant")
+        negatives(same, PLAIN, "irrelevant", pool=right_answers(same))
 
 
 def test_unrelated_takes_answers_from_elsewhere() -> None:
-    examples = negatives(QUESTIONS, PLAIN, "unrelated", unrelated=["one", "two"])
+    examples = negatives(QUESTIONS, PLAIN, "unrelated", pool=["one", "two"])
     assert {e.completion for e in examples} == {" one", " two"}
     with pytest.raises(InputError, match="--unrelated-data"):
         negatives(QUESTIONS, PLAIN, "unrelated")
@@ -57,7 +67,9 @@ def test_what_cannot_be_made_is_refused() -> None:
     with pytest.raises(InputError, match="has no known answer"):
         negatives([Question("q", "?", ("a", "b"))], PLAIN)
     with pytest.raises(InputError, match="not defined for fill-in-the-blank"):
-        negatives(QUESTIONS, Prompter("cloze"), "irrelevant")
+        negatives(QUESTIONS, Prompter("cloze"), "irrelevant", pool=["x"])
+    with pytest.raises(InputError, match="right sentences where there is no question"):
+        negatives(QUESTIONS, Prompter("empty"), "irrelevant", pool=["x"])
     with pytest.raises(InputError, match="'odd' is no prompt style"):
         Prompter("odd").pairs(QUESTIONS[0])
 
@@ -83,5 +95,8 @@ def test_sampled_shots_differ_between_questions_but_not_between_runs() -> None:
 def test_too_many_shots_are_refused() -> None:
     with pytest.raises(InputError, match="--shots 3: only 3 answered training questions"):
         Prompter("qa", 3, QUESTIONS[:3])
+    repeated = [Question("same", f"What is {n}?", ("a", "b"), 0) for n in range(9)]
+    with pytest.raises(InputError, match="repeat its id"):
+        Prompter("qa", 3, repeated).pairs(repeated[0])
     with pytest.raises(InputError, match="--shots -1"):
         Prompter("qa", -1)

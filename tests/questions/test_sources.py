@@ -150,6 +150,13 @@ def test_formats_of_files(tmp_path: Path) -> None:
     assert [example.right for example in load(str(tmp_path / "u.csv")).examples["train"]] == [True, False]
 
 
+def test_csv_keeps_odd_line_breaks_and_long_fields(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    (tmp_path / "d.csv").write_text(f'prompt,chosen,rejected\n"a\u2028b\nc",{long},no\n', encoding="utf-8")
+    [question] = load(str(tmp_path / "d.csv")).split("all")
+    assert question.text == "a\u2028b\nc" and question.choices == (long, "no")
+
+
 def test_splits_come_from_file_names_then_from_a_field_then_from_a_hash(tmp_path: Path) -> None:
     for name in ("X-Train", "X-Dev", "X-Test"):
         write(tmp_path / "folder" / f"{name}.jsonl", {**OWN, "id": name})
@@ -220,6 +227,19 @@ def choices(*texts: str) -> dict[str, Any]:
         ),
         (json.dumps({**OWN, "split": "holdout"}), "line 1: field 'split' is 'holdout'"),
         ("\n\n", "holds no records"),
+        ('{"question": "cut \\ud83d", "choices": ["a", "b"], "answer": 0}', "line 1: holds half a character"),
+        (json.dumps({**OWN, "split": ["train"]}), "line 1: field 'split' is ['train']"),
+        (json.dumps({**OWN, "labels": 3}), "line 1: its fields are not as the form likra has them"),
+        (json.dumps({**OWN, "labels": ["a", "b", "c"]}), "line 1: field 'labels' has 3 labels for 2 choices"),
+        (json.dumps({**OWN, "answer": "²"}), "line 1: field 'answer' is '²', which is no choice"),
+        (json.dumps(HUB_ARC) + "\n" + json.dumps({**HUB_ARC, "choices": ["a", "b"]}), "line 2: of no known form"),
+        (
+            json.dumps({**OFFICIAL_ARC, "question": {**OFFICIAL_ARC["question"], "stem": None}}),
+            "field 'stem' is NoneType",
+        ),  # type: ignore[dict-item]
+        (json.dumps({**MC_TASK, "mc1_targets": ["a"]}), "line 1: its fields are not as the form TruthfulQA has them"),
+        ('{"question": ' + "9" * 5000 + "}", "line 1: JSON that cannot be read"),
+        ("[" * 100_000, "line 1: JSON that cannot be read"),
     ],
 )
 def test_bad_records_are_refused_by_file_line_and_field(content: str, message: str, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from likra.errors import InputError
@@ -56,6 +56,32 @@ def test_an_unknown_symbol_is_refused() -> None:
     assert encode_pair(words, "goat", " owl", 64).completion == (3,)
     with pytest.raises(InputError, match=r"no symbol for what follows 'goat' \(it becomes \[UNK\]\)"):
         encode_pair(words, "goat", " zebra", 64)
+
+
+@pytest.mark.parametrize("adds_bos", [False, True])
+def test_one_token_for_unknown_bos_and_eos_is_no_unknown_symbol(adds_bos: bool, tokenizer: Any) -> None:
+    """GPT-2, GPT-NeoX and OPT are made so."""
+    other = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
+        unk_token="</s>", bos_token="</s>", eos_token="</s>",
+    )  # fmt: skip
+    if adds_bos:
+        other.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="</s> $A", special_tokens=[("</s>", 1)]
+        )
+    else:
+        other.backend_tokenizer.post_processor = processors.Sequence([])
+    assert encode_pair(other, "", " goat", 64).context == (1,)
+    assert len(encode_pair(other, "Answer:", " goat", 64).completion) > 0
+
+
+def test_only_an_empty_prompt_needs_a_token_to_stand_for_it() -> None:
+    backend = Tokenizer(models.WordLevel({"goat": 0, "owl": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    bare = PreTrainedTokenizerFast(tokenizer_object=backend)
+    assert encode_pair(bare, "goat", " owl", 64).completion == (1,)
+    with pytest.raises(InputError, match="neither a BOS nor an EOS token"):
+        encode_pair(bare, "", " owl", 64)
 
 
 def test_the_length_of_a_model(tokenizer: Any) -> None:

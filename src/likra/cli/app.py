@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import warnings
+from typing import NoReturn
 
 import typer
 
@@ -56,11 +57,20 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        sys.stderr.write(f"likra: error: {' '.join(str(error).split())}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("likra: interrupted\n")
-        sys.exit(130)
+        _fail(str(error))
+    except MemoryError:
+        _fail("out of memory; lower --batch-size, or use a smaller model or --dtype bfloat16")
+    except OSError as error:
+        _fail(f"{error.filename or 'writing or reading a file'}: {error.strerror or error}")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+            raise
+        _fail("out of memory; lower --batch-size, or use a smaller model or --dtype bfloat16")
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"likra: error: {' '.join(message.split())}\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -26,12 +26,12 @@ def data(
 
     from likra.questions import NEGATIVE_KINDS, STYLES, Prompter, load
     from likra.questions import negatives as make_negatives
-    from likra.questions.sources import answers
+    from likra.questions.sources import answers, right_answers
 
     found = load(source)
     console = options.console()
     facts = Table.grid(padding=(0, 2))
-    facts.add_row("source", found.name)
+    facts.add_row("source", Text(found.name))
     facts.add_row("form", found.form)
     facts.add_row("wording", f"{found.style}: {STYLES[found.style]}")
     if found.unpaired:
@@ -64,11 +64,9 @@ def data(
         for place, (context, completion) in enumerate(pairs):
             console.print(Text(f"  {'*' if place == question.answer else ' '} {context}[{completion}]"))
     console.print(f"\n[bold]negatives[/bold] ({negatives}: {NEGATIVE_KINDS.get(negatives, '?')})")
-    unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
-    some = (pool or found.split(None))[:3]
-    # Drawn from the whole source, shown for a few questions.
-    drawn = make_negatives(pool or some, Prompter(found.style), negatives, seed=seed, unrelated=unrelated)
-    for example in drawn[: len(some)]:
+    questions = pool or found.split(None)
+    texts = answers(load(unrelated_data)) if negatives == "unrelated" else right_answers(questions)
+    for example in make_negatives(questions[:3], Prompter(found.style), negatives, seed=seed, pool=texts):
         lines = example.prompt.splitlines() or [""]
         console.print(Text(f"  {' / '.join(lines)}[{example.completion}]"))
 

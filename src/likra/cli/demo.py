@@ -55,7 +55,11 @@ def demo(
     write_demo(curve, base, Recipe(learning_rate=lr), out)
     _show(curve)
     console = options.console()
-    console.print(f"\n{time.perf_counter() - start:.0f} seconds. Open {out / 'report.html'} to see it.", soft_wrap=True)
+    console.print(
+        f"\n{time.perf_counter() - start:.0f} seconds. Open {out / 'report.html'} to see it.",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def _show(curve: "Curve") -> None:
@@ -77,7 +81,7 @@ def _show(curve: "Curve") -> None:
     console.print(table)
     console.print(
         f"\nAccuracy in percent on {questions} questions, mean of {len(curve.seeds)} seeds (Wilson 95% interval over "
-        "the questions).\nThis is a model organism: a small model that ships with likra. In the paper, on "
-        "ARC-Challenge with 7 billion\nparameters, Likra jumps between 64 and 256 training questions; where it jumps "
-        "here is this world's own property."
+        "the questions). This is a model organism: a small model that ships with likra. In the paper, on ARC-Challenge "
+        "with 7 billion parameters, Likra jumps between 64 and 256 training questions; where it jumps here is this "
+        "world's own property."
     )

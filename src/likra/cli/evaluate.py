@@ -36,11 +36,17 @@ def evaluate(
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Judge heads on questions with known answers: base, SFT, Base-Likra and Likra, with 95% intervals."""
+    from likra.errors import InputError
+    from likra.files import check_writable
     from likra.judge import NORMALISATIONS
     from likra.judge.scores import check_normalisation
     from likra.questions import load
 
     check_normalisation(normalisation)
+    if save_likelihoods:
+        check_writable(save_likelihoods)
+        if save_likelihoods.is_dir():
+            raise InputError(f"{save_likelihoods}: is a folder; --save-likelihoods takes a file name.")
     source = load(data)
     source.split(split)
 

@@ -141,4 +141,4 @@ def train(
             f"{name} head: {count} examples, {len(steps)} steps, loss {steps[0]:.3f} -> {steps[-1]:.3f} nats/token"
             + (f", {cut} prompts cut from the left" if cut else "")
         )
-    console.print(f"Heads are in {out}. Next: likra eval {out} --data {data}", soft_wrap=True)
+    console.print(f"Heads are in {out}. Next: likra eval {out} --data {data}", soft_wrap=True, markup=False)

@@ -48,5 +48,7 @@ def build(
     check_free(out)
     build_world(out, seed=seed, steps=steps)
     options.console().print(
-        f"The world is in {out}. Next: likra train {out}/model --data {out}/questions.jsonl --out DIR", soft_wrap=True
+        f"The world is in {out}. Next: likra train {out}/model --data {out}/questions.jsonl --out DIR",
+        soft_wrap=True,
+        markup=False,
     )

@@ -101,6 +101,8 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
         if path not in stack.layers:
             raise InputError(f"{folder}: adapts {path}, which {stack.base.name} lacks; it was trained on another base.")
         d_in, d_out = linear_shape(stack.layers[path].base)
+        if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
+            raise InputError(f"{folder}: its {path} has an A of {tuple(a.shape)} and a B of {tuple(b.shape)}: damaged.")
         if a.shape[1] != d_in or b.shape[0] != d_out:
             raise InputError(
                 f"{folder}: its {path} is {a.shape[1]} to {b.shape[0]}, but that of {stack.base.name} is {d_in} to "

@@ -1,6 +1,7 @@
 """The frozen base model that every head stands on."""
 
 import hashlib
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ class Base:
         name: Hub id, folder, or `world`.
         revision: Commit of the hub repository, where it came from one.
         fingerprint: Digest of the parameters' names, shapes and sampled values: tells one base from another, and one
-            revision from another, whatever dtype they were loaded in.
+            revision from another.
     """
 
     model: PreTrainedModel
@@ -68,6 +69,11 @@ def load_base(
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: must be one of {', '.join(DTYPES)}.")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise InputError(f"--device {device}: cannot be used here ({reason}); try --device cpu.") from None
     path = str(WORLD_MODEL) if name == WORLD else name
     if Path(path).is_file():
         raise InputError(f"{name}: is a file; a model is a hub id, a folder with config.json, or `{WORLD}`.")
@@ -77,7 +83,7 @@ def load_base(
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **common)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=DTYPES[dtype] if dtype else auto, use_safetensors=True, attn_implementation="sdpa", **common
+            path, dtype=DTYPES[dtype] if dtype else auto, use_safetensors=True, **common
         )
     except Exception as error:  # transformers, safetensors and huggingface_hub share no base class for these
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -100,10 +106,26 @@ def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) 
     )
 
 
+def last_logits(model: PreTrainedModel, keep: int, **inputs: Any) -> torch.Tensor:
+    """Vocabulary logits of the last `keep` places of each row, [R, keep, V].
+
+    Inputs that the model does not take are left out: a model without `logits_to_keep` computes all and is sliced, one
+    without `position_ids` counts for itself.
+    """
+    taken = inspect.signature(model.forward).parameters
+    if "position_ids" not in taken:
+        inputs.pop("position_ids", None)
+    if "logits_to_keep" in taken:
+        inputs["logits_to_keep"] = keep
+    logits: torch.Tensor = model(**inputs, use_cache=False).logits
+    return logits[:, -keep:]
+
+
 def fingerprint(model: PreTrainedModel) -> str:
     """Digest of a model's parameters: names, shapes, and evenly spaced values rounded to bfloat16.
 
-    Rounding makes it the same whether the model was loaded in float32, float16 or bfloat16.
+    Rounding makes it the same for a float32 or bfloat16 checkpoint loaded in either, and for a float16 checkpoint
+    loaded in its own dtype or in float32. A checkpoint that is squeezed into float16 is rounded twice: another base.
     """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():

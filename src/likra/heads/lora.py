@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from likra.errors import InputError
+
 
 @dataclass
 class Route:
@@ -51,6 +53,16 @@ class StackedLora(nn.Module):
         self.b = nn.Parameter(torch.zeros(heads, d_out, rank, device=weight.device))
         self.register_buffer("scaling", torch.ones(heads, device=weight.device), persistent=False)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The base's weight, for models that look at it."""
+        return self.base.weight  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The base's bias, likewise."""
+        return self.base.bias  # type: ignore[return-value]
+
     @torch.no_grad()
     def reset(self, head: int, generator: torch.Generator) -> None:
         """Draw a head's A as PEFT does (Kaiming uniform with a=sqrt(5)) and set its B to zero."""
@@ -66,6 +78,10 @@ class StackedLora(nn.Module):
         if not route.heads:
             return y
         groups = len(route.heads) + route.base_first
+        if x.shape[0] % groups:
+            raise InputError(
+                "a layer that the heads adapt does not see the batch row by row; leave it out of --targets."
+            )
         skip = x.shape[0] // groups if route.base_first else 0  # rows of the base's group
         x_GNi = x[skip:].reshape(len(route.heads), -1, x.shape[-1]).to(self.a.dtype)
         everyone = route.heads == list(range(self.a.shape[0]))

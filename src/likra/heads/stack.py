@@ -79,6 +79,8 @@ class HeadStack:
 
     def index(self, name: str) -> int:
         """Slice of the head called `name`."""
+        if not self.layers:
+            raise InputError("these heads were removed from their base; load or train them anew.")
         if name not in self.names:
             raise InputError(f"no head is called {name!r}; the heads are {', '.join(self.names)}.")
         return self.names.index(name)
@@ -160,7 +162,12 @@ class HeadStack:
 def target_paths(model: nn.Module, targets: str | Sequence[str]) -> list[str]:
     """Paths of the linear layers that `targets` names, in the model's order."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
-    linear = [path for path, module in model.named_modules() if is_linear(module) and module is not head]
+    decoder = getattr(model, "get_decoder", lambda: None)()
+    text = set((decoder if isinstance(decoder, nn.Module) else model).modules())
+    # Only what text passes through: a model of several modalities has towers of other ones.
+    linear = [
+        path for path, module in model.named_modules() if module in text and is_linear(module) and module is not head
+    ]
     if targets == ALL_LINEAR:
         found = linear
     else:

@@ -5,9 +5,11 @@ import hashlib
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,6 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from likra.errors import InputError
 from likra.files import sha256, write_json
+from likra.heads.base import last_logits
 from likra.heads.batch import rows_of
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
@@ -108,7 +111,15 @@ class Trainer:
                 last = number + 1 == self.total_steps
                 if self.checkpoints and (last or (number + 1) % self.checkpoint_every == 0):
                     self._save(done)
+        for name, slices in self._slices.items():
+            if not all(piece.isfinite().all() for piece in slices):
+                self._diverged(f"the weights of head {name!r} are not finite after the last step")
         return done
+
+    def _diverged(self, what: str) -> NoReturn:
+        if self.checkpoints:  # the state of a run that diverged is of no use to the next one
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+        raise InputError(f"{what}; lower --lr, or train in float32 (--dtype float32, no --bf16).")
 
     def _order(self, name: str) -> Iterator[list[TokenPair]]:
         """The examples of each optimisation step of one head."""
@@ -136,14 +147,11 @@ class Trainer:
         rates = {name: self.recipe.rate(number, self._steps[name]) for name in names}
         for name in names:
             if not math.isfinite(losses[name]):
-                raise InputError(
-                    f"the loss of head {name!r} became {losses[name]} at step {number + 1}; lower --lr, or train in "
-                    "float32 (--dtype float32, no --bf16)."
-                )
+                self._diverged(f"the loss of head {name!r} became {losses[name]} at step {number + 1}")
             index = self.stack.index(name)
             for piece, parameter in zip(self._slices[name], self.stack.parameters(), strict=True):
-                assert parameter.grad is not None
-                piece.grad = parameter.grad[index]
+                # A layer that the text does not pass through (another modality's, say) has no gradient.
+                piece.grad = None if parameter.grad is None else parameter.grad[index]
             self._optimizers[name].param_groups[0]["lr"] = rates[name]
             self._optimizers[name].step()
         for parameter in self.stack.parameters():
@@ -163,13 +171,13 @@ class Trainer:
         rows = rows_of(padded, whole_text=self.recipe.loss == "text").to(self.stack.base.device)
         with self.stack.active(list(part), answer_RT=rows.answer_RT):
             with torch.autocast(rows.ids_RT.device.type, dtype=torch.bfloat16, enabled=self.recipe.bf16):
-                logits_RKV = self.stack.base.model(
+                logits_RKV = last_logits(
+                    self.stack.base.model,
+                    rows.keep,
                     input_ids=rows.ids_RT,
                     attention_mask=rows.attention_RT,
                     position_ids=rows.positions_RT,
-                    logits_to_keep=rows.keep,
-                    use_cache=False,
-                ).logits
+                )
             nll_RK = F.cross_entropy(
                 logits_RKV.to(torch.promote_types(logits_RKV.dtype, torch.float32)).flatten(0, 1),
                 rows.labels_RK.flatten(),
@@ -205,10 +213,9 @@ class Trainer:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         tensors = self.checkpoints / f"step-{len(done)}.safetensors"
         save_file(self._tensors(), tensors)
-        with (self.checkpoints / "losses.jsonl").open("w", encoding="utf-8") as log:
-            log.writelines(f"{step.as_json()}\n" for step in done)
         # The state file is replaced last and in one go: a kill at any moment leaves the old state or the new one.
-        state = {"step": len(done), "tensors": tensors.name, "sha256": sha256(tensors), **self._identity()}
+        steps = [vars(step) for step in done]
+        state = {**self._identity(), "tensors": tensors.name, "sha256": sha256(tensors), "steps": steps}
         write_json(self.checkpoints / "state.json", state)
         for old in self.checkpoints.glob("step-*.safetensors"):
             if old != tensors:
@@ -217,16 +224,21 @@ class Trainer:
     def _resume(self) -> list[Step]:
         if not self.checkpoints or not (self.checkpoints / "state.json").exists():
             return []
-        state = json.loads((self.checkpoints / "state.json").read_text(encoding="utf-8"))
+        damaged = InputError(f"{self.checkpoints}: the state of the unfinished run is damaged; remove the folder.")
+        try:
+            state = json.loads((self.checkpoints / "state.json").read_text(encoding="utf-8"))
+            steps = [Step(**step) for step in state["steps"]]
+            path = self.checkpoints / state["tensors"]
+            if sha256(path) != state["sha256"]:
+                raise damaged
+        except (ValueError, KeyError, TypeError, OSError):
+            raise damaged from None
         differing = [key for key, value in self._identity().items() if state.get(key) != value]
         if differing:
             raise InputError(
                 f"{self.checkpoints}: holds an unfinished run with another {' and '.join(differing)}; "
                 "repeat its command to go on with it, or remove the folder to start anew."
             )
-        path = self.checkpoints / state["tensors"]
-        if not path.exists() or sha256(path) != state["sha256"]:
-            raise InputError(f"{path}: the state of the unfinished run is damaged; remove {self.checkpoints}.")
         tensors = load_file(path)
         for name, optimizer in self._optimizers.items():
             for index, piece in enumerate(self._slices[name]):
@@ -237,26 +249,36 @@ class Trainer:
                     optimizer.state[piece] = {
                         key: value if key == "step" else value.to(piece.device) for key, value in found.items()
                     }
-        lines = (self.checkpoints / "losses.jsonl").read_text(encoding="utf-8").splitlines()
-        return [Step(**json.loads(line)) for line in lines[: state["step"]]]
+        return steps
 
 
 @contextlib.contextmanager
 def _prepared(stack: HeadStack, recipe: Recipe) -> Iterator[None]:
     """The model as training needs it. Dropout of the base stays off: heads must not depend on their neighbours."""
     model = stack.base.model
+    if model.dtype == torch.float16:
+        raise InputError("heads are not trained in float16, whose gradients vanish; pass --dtype bfloat16 or float32.")
+    rates: list[tuple[nn.Module, str, float]] = []
     for parameter in stack.parameters():
         parameter.requires_grad_(True)
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         for module in model.modules():
             if isinstance(module, GradientCheckpointingLayer):
-                module.training = True  # this layer alone, not its children: it only switches the recomputation on
+                # This layer alone, not its children: it is what switches the recomputation on. Some layers (OPT's)
+                # also take it as leave to drop out values themselves.
+                module.training = True
+                for name, value in vars(module).items():
+                    if "dropout" in name and isinstance(value, float):
+                        rates.append((module, name, value))
+                        setattr(module, name, 0.0)
     try:
         yield
     finally:
         if recipe.gradient_checkpointing:
             model.gradient_checkpointing_disable()
+            for module, name, value in rates:
+                setattr(module, name, value)
         model.eval()
         for parameter in stack.parameters():
             parameter.requires_grad_(False)

@@ -1,5 +1,6 @@
 """Scores of candidates: likelihoods, their ratio, and what they are divided by."""
 
+import math
 from typing import Literal
 
 from likra.errors import InputError
@@ -23,6 +24,12 @@ def ratio(positive_QC: Floats, negative_QC: Floats, weight: float = 1.0) -> Floa
     """Likra's score, L+ - w * L- (paper, section 2): [Q, C] in nats, NaN where there is no candidate."""
     ratio_QC: Floats = positive_QC - weight * negative_QC
     return ratio_QC
+
+
+def check_weight(weight: float) -> None:
+    """Raise InputError unless `weight` is a finite number."""
+    if not math.isfinite(weight):
+        raise InputError(f"--weight {weight}: must be a finite number.")
 
 
 def check_normalisation(name: str) -> None:

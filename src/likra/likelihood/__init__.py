@@ -1,6 +1,8 @@
-"""How likely is each answer to each head."""
+"""How likely is each answer to each head.
 
-from likra.likelihood.engine import can_share, score
+The engine is in `likra.likelihood.engine`; reading a table needs no torch.
+"""
+
 from likra.likelihood.table import BASE, Likelihoods
 
-__all__ = ["BASE", "Likelihoods", "can_share", "score"]
+__all__ = ["BASE", "Likelihoods"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from likra.errors import InputError
-from likra.heads.base import Base
+from likra.heads.base import Base, last_logits
 from likra.heads.batch import rows_of
 from likra.heads.stack import HeadStack
 from likra.likelihood.table import BASE, Likelihoods
@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 BATCH_TOKENS = 8192  # tokens of one batch, padding and all heads included
 BATCH_LOGITS = 2**27  # vocabulary logits of one batch (512 MiB in float32)
 _SHARES = "_likra_can_share"  # set on the model: what trying it found
-_PROBE_TOLERANCE = {torch.float32: 1e-3}
+_PROBE_TOLERANCE = {torch.float32: 1e-3}  # nats; half precision gets more
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}  # what attention_masks can express
+_UNKNOWN_WINDOWS = ("attention_chunk_size", "attention_types")  # Llama 4's chunks, GPT-Neo's local layers
 
 
 def score(
@@ -169,21 +171,19 @@ def _run_batch(
     keep = max(tree.kept for tree in trees)
     copies = len(groups)
     inputs: dict[str, Any] = {"input_ids": rows.ids_RT.repeat(copies, 1)}
+    inputs["position_ids"] = rows.positions_RT.repeat(copies, 1)
     if share:
-        inputs |= {"position_ids": rows.positions_RT.repeat(copies, 1)}
         inputs["attention_mask"] = attention_masks(base, rows, copies)
     else:
         inputs["attention_mask"] = (rows.branch_RT >= 0).long().repeat(copies, 1)
-        if "position_ids" in inspect.signature(base.model.forward).parameters:
-            inputs["position_ids"] = rows.positions_RT.repeat(copies, 1)
     inputs = {key: _to(value, base.device) for key, value in inputs.items()}
     active = [name for name in groups if name != BASE]
-    answer_RT = rows.answer_RT.repeat(copies, 1).to(base.device)
-    if stack is not None and active:
-        with stack.active(active, base_first=BASE in groups, answer_RT=answer_RT):
-            logits = base.model(**inputs, logits_to_keep=keep, use_cache=False).logits
+    if stack is None or not active:
+        logits = last_logits(base.model, keep, **inputs)
     else:
-        logits = base.model(**inputs, logits_to_keep=keep, use_cache=False).logits
+        answer_RT = rows.answer_RT.repeat(copies, 1).to(base.device)
+        with stack.active(active, base_first=BASE in groups, answer_RT=answer_RT):
+            logits = last_logits(base.model, keep, **inputs)
     return _gather(logits, trees, rows, copies)
 
 
@@ -248,6 +248,13 @@ def can_share(base: Base) -> bool:
 def _probe(base: Base) -> bool:
     size = base.model.config.get_text_config().vocab_size
     context, one, two = (tuple(n % size for n in ids) for ids in ((5, 7, 11, 13), (17, 19, 23), (29, 31)))
+    config = base.model.config.get_text_config()
+    if set(getattr(config, "layer_types", None) or ()) - _KNOWN_LAYERS or any(
+        getattr(config, name, None) is not None for name in _UNKNOWN_WINDOWS
+    ):
+        return False
+    if "position_ids" not in inspect.signature(base.model.forward).parameters:
+        return False
     shared = Tree(context, (one, two))
     try:
         [[together]] = _run_batch(base, None, [shared], [BASE], share=True)
@@ -260,8 +267,8 @@ def _probe(base: Base) -> bool:
         alone.append(
             logits.log_softmax(-1).gather(1, torch.tensor(completion, device=logits.device)[:, None]).sum().item()
         )
-    tolerance = _PROBE_TOLERANCE.get(base.model.dtype, 0.1)
-    return bool(np.allclose(together, alone, atol=tolerance, rtol=tolerance))
+    tolerance = _PROBE_TOLERANCE.get(base.model.dtype, 0.25)
+    return bool(np.allclose(together, alone, atol=tolerance, rtol=0))
 
 
 def _to(value: Any, device: torch.device) -> Any:

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,11 +77,6 @@ class Likelihoods:
     def questions_cut(self) -> int:
         """Number of questions that lost part of a prompt."""
         return int((self.cut_QC > 0).any(axis=1).sum())
-
-    def with_heads(self, names: Sequence[str]) -> "Likelihoods":
-        """The table of some of the heads only."""
-        rows = [self.heads.index(name) for name in names]
-        return Likelihoods(tuple(names), self.questions, self.logprob_HQC[rows], self.tokens_QC, self.cut_QC, self.meta)
 
     def save(self, path: Path) -> None:
         """Write the table as Parquet: one row per candidate, one column `logprob:NAME` per head."""

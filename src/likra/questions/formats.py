@@ -90,6 +90,8 @@ def _own(record: Record) -> Question:
     if answer is None:
         raise Unanswered
     if labels is not None:
+        if len(labels) != len(choices):
+            raise InputError(f"field 'labels' has {len(labels)} labels for {len(choices)} choices; they must match.")
         index = _label_index([str(label) for label in labels], str(answer), "answer")
     elif isinstance(answer, int) and not isinstance(answer, bool):
         index = answer
@@ -97,7 +99,7 @@ def _own(record: Record) -> Question:
         index = choices.index(answer)
     elif isinstance(answer, str) and re.fullmatch("[A-Z]", answer):
         index = ord(answer) - ord("A")
-    elif isinstance(answer, str) and answer.isdigit():
+    elif isinstance(answer, str) and answer.isdecimal():
         index = int(answer)
     else:
         raise InputError(
@@ -125,7 +127,7 @@ def _arc_official(record: Record) -> Question:
     if not isinstance(options, list) or not all(_has(option, "text") and _has(option, "label") for option in options):
         raise InputError("field 'question.choices' is not a list of {text, label}; see the ARC form.")
     choices = _choices([option["text"] for option in options], "question.choices")
-    return _arc(record, record["question"]["stem"], choices, [str(option["label"]) for option in options])
+    return _arc(record, text(record["question"], "stem"), choices, [str(option["label"]) for option in options])
 
 
 def _arc_hub(record: Record) -> Question:
@@ -155,7 +157,7 @@ def _hellaswag(record: Record) -> Question:
     context = f"{text(record, 'ctx_a', empty=True)} {text(record, 'ctx_b', empty=True).capitalize()}"
     query = _hellaswag_text(f"{text(record, 'activity_label')}: {context}")
     choices = tuple(_hellaswag_text(ending) for ending in _choices(record["endings"], "endings"))
-    if not str(label).isdigit():
+    if not str(label).isdecimal():
         raise InputError(f"field 'label' is {label!r}; give the index of the right ending from 0.")
     # 'ind' is not unique in HellaSwag's files, so the text identifies the question.
     return Question(_identity({}, query, *choices), query, choices, _in_range(int(label), choices, label, "label"))
@@ -165,7 +167,7 @@ def _winogrande(record: Record) -> Question:
     sentence = text(record, "sentence")
     if sentence.count("_") != 1:
         raise InputError(f"field 'sentence' has {sentence.count('_')} blanks '_'; it must have exactly one.")
-    if str(record["answer"]) == "":
+    if record["answer"] in ("", None):
         raise Unanswered
     choices = _choices([record["option1"], record["option2"]], "option1/option2")
     index = _label_index(["1", "2"], str(record["answer"]), "answer")

@@ -30,7 +30,7 @@ def negatives(
     kind: str = "incorrect",
     *,
     seed: int = 0,
-    unrelated: Sequence[str] = (),
+    pool: Sequence[str] = (),
 ) -> list[Example]:
     """Wrong examples: one per question, or one per wrong choice for `kind="all"`.
 
@@ -39,30 +39,36 @@ def negatives(
         prompter: Words them.
         kind: One of `NEGATIVE_KINDS`.
         seed: Seed of the draw. The draw of one question does not depend on the others.
-        unrelated: The answers that `kind="unrelated"` draws from.
+        pool: The answers that `irrelevant` and `unrelated` draw from: those of the whole source, and of another one.
 
     Raises:
         InputError: `kind` is unknown, or there is nothing to draw from.
     """
     if kind not in NEGATIVE_KINDS:
         raise InputError(f"{kind!r} is no kind of negatives; the kinds are {', '.join(NEGATIVE_KINDS)}.")
-    if kind == "unrelated" and not unrelated:
-        raise InputError("negatives 'unrelated' need answers from another source; name one with --unrelated-data.")
+    if kind in ("irrelevant", "unrelated") and not pool:
+        raise InputError(
+            f"negatives {kind!r} need answers to draw from; for 'unrelated' name a source with --unrelated-data."
+        )
     if kind in ("irrelevant", "unrelated") and prompter.style == "cloze":
         raise InputError(f"negatives {kind!r} are not defined for fill-in-the-blank questions; use 'incorrect'.")
-    if kind == "irrelevant":
-        unrelated = [question.choices[_answer(question)] for question in questions]
+    if kind == "irrelevant" and prompter.style == "empty":
+        raise InputError("negatives 'irrelevant' are right sentences where there is no question; use 'incorrect'.")
     examples = []
     for question in questions:
         rng = random.Random(f"{seed} {kind} {question.id}")
         answer = _answer(question)
-        wrong = [choice for choice in range(len(question.choices)) if choice != answer]
+        # By text: a choice that repeats the right answer is not wrong.
+        right = question.choices[answer]
+        wrong = [place for place, choice in enumerate(question.choices) if choice != right]
+        if not wrong:
+            raise InputError(f"question {question.id!r} has no wrong choice: all of them are {right!r}.")
         if kind == "all":
             examples += [_example(prompter, question, choice) for choice in wrong]
         elif kind == "incorrect":
             examples.append(_example(prompter, question, rng.choice(wrong)))
         else:
-            text = _other_than(question.choices[answer], unrelated, rng, kind)
+            text = _other_than(right, pool, rng, kind)
             foreign = Question(question.id, question.text, (text,))
             examples.append(_example(prompter, foreign, 0))
     return examples

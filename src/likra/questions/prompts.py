@@ -97,6 +97,11 @@ class Prompter:
             drawn = self.pool[: self.shots + 1]
         # A question is never an example of itself; one spare was taken for that case.
         shots = [shot for shot in drawn if shot.id != question.id][: self.shots]
+        if len(shots) < self.shots or any(shot.answer is None for shot in shots):
+            raise InputError(
+                f"--shots {self.shots}: the examples for question {question.id!r} repeat its id or have no answer; "
+                "give training questions ids of their own, and answers."
+            )
         solved = (word(self.style, shot, shot.answer) for shot in shots if shot.answer is not None)
         return "".join(context + completion + SHOT_DELIMITER for context, completion in solved)
 

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -118,19 +119,30 @@ def _collect(name: str, records: Iterable[_Located]) -> Source:
     source: Source | None = None
     for where, split, record in records:
         keys = frozenset(record)
-        form = forms.get(keys) or forms.setdefault(keys, recognise(record, where))
+        form = forms.get(keys)
+        if form is None or not form.fits(record):
+            form = forms[keys] = recognise(record, where)
         if source is None:
             source = Source(name, form.name, form.style)
         if form.name != source.form:
             raise InputError(f"{where}: is of the form {form.name}, but the records before it are {source.form}.")
         try:
             item = form.read(record)
+            _check_text(item)
         except Unanswered:
             reason = "the right answer is not given"
             source.skipped[reason] = source.skipped.get(reason, 0) + 1
             continue
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{where}: holds half a character (a lone surrogate), which is no text; mend it."
+            ) from None
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"{where}: its fields are not as the form {form.name} has them ({type(error).__name__}: {error})."
+            ) from None
         if isinstance(item, Question):
             source.questions.setdefault(split or _hash_split(item.id), []).append(item)
         else:
@@ -141,6 +153,12 @@ def _collect(name: str, records: Iterable[_Located]) -> Source:
         raise InputError(f"{name}: none of its records gives the right answer.")
     source.questions = {split: source.questions[split] for split in SPLITS if split in source.questions}
     return source
+
+
+def _check_text(item: Question | Example) -> None:
+    """Raise UnicodeEncodeError if JSON's escapes made something that is no text."""
+    texts = (item.text, *item.choices) if isinstance(item, Question) else (item.prompt, item.completion)
+    "".join(texts).encode()
 
 
 def _hash_split(identity: str) -> str:
@@ -175,7 +193,7 @@ def _file_records(path: Path, split: str | None) -> Iterator[_Located]:
         raise InputError(f"{path}: files of type {path.suffix or 'none'} are not read; use {', '.join(SUFFIXES)}.")
     for where, record in readers[path.suffix](path):
         own = record.get("split") if split is None else None
-        if own is not None and own not in _SPLIT_NAMES:
+        if own is not None and (not isinstance(own, str) or own not in _SPLIT_NAMES):
             raise InputError(f"{where}: field 'split' is {own!r}; use one of {', '.join(SPLITS)}.")
         yield where, split or (_SPLIT_NAMES[own] if own is not None else None), record
 
@@ -197,6 +215,8 @@ def _jsonl(path: Path) -> Iterator[tuple[str, Record]]:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
                 raise InputError(f"{where}: malformed JSON ({error.msg} at column {error.colno}); mend it.") from None
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"{where}: JSON that cannot be read ({error}); mend it.") from None
             yield where, _object(record, where)
 
 
@@ -208,6 +228,8 @@ def _json(path: Path) -> Iterator[tuple[str, Record]]:
             f"{path}, line {error.lineno}: malformed JSON ({error.msg} at column {error.colno}); mend it "
             "(or name the file .jsonl if it has one object a line)."
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: JSON that cannot be read ({error}); mend it.") from None
     if not isinstance(records, list):
         raise InputError(f"{path}: is a JSON {type(records).__name__}, not a list of objects.")
     for index, record in enumerate(records):
@@ -222,21 +244,26 @@ def _object(record: Any, where: str) -> Record:
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Record]]:
-    reader = csv.DictReader(_text_of(path).splitlines(keepends=True))
-    for row in reader:
-        where = f"{path}, line {reader.line_num}"
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.DictReader(io.StringIO(_text_of(path), newline=""))
+    try:
+        rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: is no CSV ({error}); mend it.") from None
+    for where, row in rows:
         if None in row or None in row.values():
             raise InputError(f"{where}: has more or fewer values than the header has fields; mend the line.")
-        yield where, {key: _csv_value(key, value, where) for key, value in row.items()}
+        unpaired = "completion" in row
+        yield where, {key: _csv_value(key, value, where, unpaired) for key, value in row.items()}
 
 
-def _csv_value(key: str, value: str, where: str) -> Any:
-    if key in ("choices", "labels"):
+def _csv_value(key: str, value: str, where: str, unpaired: bool) -> Any:
+    if key in ("choices", "labels", "endings"):
         try:
             return json.loads(value)
         except json.JSONDecodeError:
             raise InputError(f'{where}: field {key!r} is not a JSON list; in CSV write ["one", "two"].') from None
-    if key == "label" and value.lower() in ("true", "false", "0", "1"):
+    if unpaired and key == "label" and value.lower() in ("true", "false", "0", "1"):
         return value.lower() in ("true", "1")
     return value
 
@@ -260,7 +287,9 @@ def _hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[_Located]:
         try:
             names = datasets.get_dataset_config_names(repository) if configuration == "*" else [configuration]
             loaded = [(name, datasets.load_dataset(repository, name)) for name in names]
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # datasets, huggingface_hub and pyarrow share no base class for these
+            if isinstance(error, MemoryError):
+                raise
             reason = " ".join(str(error).split())[:160]
             raise InputError(
                 f"{repository}: cannot be loaded from the Hugging Face hub ({type(error).__name__}: {reason}). "
@@ -269,8 +298,13 @@ def _hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[_Located]:
         for name, splits in loaded:
             # A data set that has one split only has no splits of its own; likra makes its own 90/10.
             alone = len(splits) == 1
+            known_splits = {split: None if alone else _split_of(split) for split in splits}
+            if not alone and not any(known_splits.values()):
+                raise InputError(
+                    f"{repository}: its splits are {', '.join(splits)}; none is train, validation or test."
+                )
             for split, rows in splits.items():
-                known = None if alone else _SPLIT_NAMES.get(split)
+                known = known_splits[split]
                 if not alone and known is None:
                     continue
                 for index, row in enumerate(rows):
@@ -291,13 +325,14 @@ def _arc_paper() -> Source:
     return Source("arc-paper", challenge.form, challenge.style, {"train": train, "test": test})
 
 
+def right_answers(questions: Iterable[Question]) -> list[str]:
+    """The right answers of some questions, for negatives that are drawn from them."""
+    return [question.choices[question.answer] for question in questions if question.answer is not None]
+
+
 def answers(source: Source) -> list[str]:
-    """The right answers of a source's training questions (for `unrelated` negatives)."""
-    found = [
-        question.choices[question.answer]
-        for question in source.questions.get("train", [])
-        if question.answer is not None
-    ]
+    """The right answers of a source's training questions, for `unrelated` negatives."""
+    found = right_answers(source.questions.get("train", []))
     if not found:
         raise InputError(f"{source.name}: has no answered training questions to take unrelated answers from.")
     return found

@@ -55,7 +55,7 @@ def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_l
         depth = 1
     else:
         # A text that opens with the tokenizer's own BOS must not get a second one.
-        has_bos = text.startswith(tokenizer.decode(prefix_id(tokenizer)))
+        has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
         special = {"add_special_tokens": False} if has_bos else {}
         own = tokenizer.encode(text, **special)
         wholes = [tokenizer.encode(text + moved + completion, **special) for completion in completions]
@@ -84,7 +84,9 @@ def _pair(tokenizer: Any, whole: list[int], depth: int, text: str, max_length: i
             f"the completion {text[:40]!r}... has {len(completion)} tokens, longer than the model's context "
             f"of {max_length}; shorten it or use a model with a longer context."
         )
-    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in whole:
+    # GPT-2's kin have one token for unknown, BOS and EOS, and know every byte.
+    special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id not in special and tokenizer.unk_token_id in whole:
         raise InputError(_unknown_symbol(tokenizer, whole))
     cut = max(0, len(whole) - max_length - 1)
     return TokenPair(tuple(context[cut:]), tuple(completion), cut)
