@@ -16,11 +16,11 @@ from likra.errors import InputError
 def check_free(folder: Path) -> None:
     """Raise InputError unless a new folder can be made there, in place of nothing or of an empty directory."""
     if folder.name in ("", ".."):
-        raise InputError(f"{folder}: is no name for a new folder; name one with --out.")
+        raise InputError(f"{folder}: is no name for a new folder; give one.")
     if folder.is_file():
-        raise InputError(f"{folder}: is a file, not a folder; choose another --out or remove it.")
+        raise InputError(f"{folder}: is a file, not a folder; choose another one or remove it.")
     if folder.is_dir() and any(folder.iterdir()):
-        raise InputError(f"{folder}: the output folder exists and is not empty; choose another --out or remove it.")
+        raise InputError(f"{folder}: the output folder exists and is not empty; choose another one or remove it.")
     check_writable(folder)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -394,23 +394,10 @@ class Likra:
         if self.stack is None:
             raise InputError("this Likra has no heads yet; call fit before save_pretrained.")
         with new_folder(Path(folder)) as work:
-            for name in self.heads:
-                write_adapter(self.stack, name, work / name)
-            with (work / LOSSES).open("w", encoding="utf-8") as log:
-                log.writelines(f"{step.as_json()}\n" for step in self.losses)
-            files = sorted(path for path in work.rglob("*") if path.is_file())
-            manifest = {
-                "likra": __version__,
-                "base": {"name": self.base.name, "revision": self.base.revision, "fingerprint": self.base.fingerprint},
-                "heads": {name: name for name in self.heads},
-                "weight": self.weight,
-                "prompt": {"style": self.style},
-                "activation": self.stack.activation,
-                "recipe": self.recipe.as_dict(),
-                "training": self.training,
-                "files": {str(path.relative_to(work)): sha256(path) for path in files},
-            }
-            (work / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            names = {name: name for name in self.heads}
+            write_heads(
+                work, self.stack, names, self.recipe, self.weight, self.style, self.training, losses=self.losses
+            )
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, model: str | Base | None = None, **loading: Any) -> "Likra":
@@ -467,6 +454,44 @@ class Likra:
         self.stack = HeadStack(self.base, list(folders), rank=rank, targets=list(paths), activation=activation)
         for name, folder in folders.items():
             read_adapter(self.stack, name, folder)
+
+
+def write_heads(
+    folder: Path,
+    stack: HeadStack,
+    names: Mapping[str, str],
+    recipe: Recipe,
+    weight: float,
+    style: str,
+    training: dict[str, Any],
+    losses: Sequence[Step] = (),
+) -> None:
+    """Write heads of a stack as `Likra.from_pretrained` reads them.
+
+    Args:
+        folder: Where to; new or empty.
+        stack: The stack.
+        names: role (`positive`, `negative`) -> name of its head in the stack.
+        recipe, weight, style, training, losses: As `Likra` has them.
+    """
+    for role, name in names.items():
+        write_adapter(stack, name, folder / role)
+    with (folder / LOSSES).open("w", encoding="utf-8") as log:
+        log.writelines(f"{step.as_json()}\n" for step in losses)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    base = stack.base
+    manifest = {
+        "likra": __version__,
+        "base": {"name": base.name, "revision": base.revision, "fingerprint": base.fingerprint},
+        "heads": {role: role for role in names},
+        "weight": weight,
+        "prompt": {"style": style},
+        "activation": stack.activation,
+        "recipe": recipe.as_dict(),
+        "training": training,
+        "files": {str(path.relative_to(folder)): sha256(path) for path in files},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

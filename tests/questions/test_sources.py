@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 import pytest
 
+import likra.hub
 from likra.errors import InputError
 from likra.questions import Prompter, load
 from likra.questions import sources as sources_module
@@ -130,7 +131,7 @@ def test_unpaired_data_are_examples(tmp_path: Path) -> None:
         source.split(None)
 
 
-@pytest.mark.parametrize(("answer", "index"), [(1, 1), ("1", 1), ("B", 1), ("fire", 1), (0, 0), ("A", 0)])
+@pytest.mark.parametrize(("answer", "index"), [(1, 1), ("1", 1), ("B", 1), ("b", 1), ("fire", 1), (0, 0), ("A", 0)])
 def test_the_own_form_takes_an_index_a_letter_or_the_text(answer: Any, index: int, tmp_path: Path) -> None:
     [question] = load(write(tmp_path / "d.jsonl", {**OWN, "answer": answer})).split("all")
     assert question.answer == index
@@ -227,6 +228,15 @@ def choices(*texts: str) -> dict[str, Any]:
         ),
         (json.dumps({**OWN, "split": "holdout"}), "line 1: field 'split' is 'holdout'"),
         ("\n\n", "holds no records"),
+        (
+            '{"question": "?", "choices": ["2", "1", "0"], "answer": "2"}',
+            "is '2', which is the text of choice 0 but could",
+        ),
+        ('{"question": "?", "choices": ["b", "a"], "answer": "a"}', "is 'a', which is the text of choice 1 but could"),
+        (
+            '{"question": "?", "choices": ["a", "b"]}',
+            "has the fields question, choices. To be of the form likra it lacks",
+        ),
         ('{"question": "cut \\ud83d", "choices": ["a", "b"], "answer": 0}', "line 1: holds half a character"),
         (json.dumps({**OWN, "split": ["train"]}), "line 1: field 'split' is ['train']"),
         (json.dumps({**OWN, "labels": 3}), "line 1: its fields are not as the form likra has them"),
@@ -315,6 +325,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return real("json", data_files=files, cache_dir=str(tmp_path / "cache"))
 
     monkeypatch.setattr(datasets, "load_dataset", load_local)
+    monkeypatch.setattr(likra.hub, "reachable", lambda: True)
     return tmp_path
 
 
@@ -344,6 +355,25 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_line(hub: Path) -> None:
     ) as caught:
         load("hf:no/such")
     assert "Check the name and the network" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_network_that_is_not_there_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likra.hub, "reachable", lambda: False)
+    with pytest.raises(InputError, match=r"hub cannot be reached.*Check the network"):
+        load("arc-challenge")
+
+
+def test_a_misspelt_source_is_guessed() -> None:
+    with pytest.raises(InputError, match=r"arc-chalenge: no such file .*\(did you mean arc-challenge\?\)"):
+        load("arc-chalenge")
+
+
+def test_numbers_in_text_are_unambiguous_with_labels_or_a_number(tmp_path: Path) -> None:
+    legs = {"question": "Legs?", "choices": ["2", "1", "0"], "answer": 2}
+    labelled = {**legs, "answer": "x", "labels": ["x", "y", "z"]}
+    both = {**legs, "choices": ["4", "5", "2"], "answer": "2"}
+    for record, index in ((legs, 2), (labelled, 0), (both, 2)):
+        assert load(write(tmp_path / "legs.jsonl", record)).split("all")[0].answer == index
 
 
 def test_the_real_files_have_their_known_counts(shared: Path) -> None:

@@ -46,6 +46,7 @@ def options(
 def main() -> None:
     """Entry point. Bad input is one line on standard error and exit code 2."""
     # Other libraries' chatter would drown ours; what they refuse is reported through InputError.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")

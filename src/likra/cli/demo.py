@@ -52,11 +52,12 @@ def demo(
             recipe=Recipe(learning_rate=lr),
             progress=move,
         )
-    write_demo(curve, base, Recipe(learning_rate=lr), out)
+    write_demo(curve, source, Recipe(learning_rate=lr), out)
     _show(curve)
     console = options.console()
     console.print(
-        f"\n{time.perf_counter() - start:.0f} seconds. Open {out / 'report.html'} to see it.",
+        f"\n{time.perf_counter() - start:.0f} seconds. Open {out / 'report.html'} to see it. The heads of each seed "
+        f"are in {out / 'heads'}, for `likra score` and `likra eval`.",
         soft_wrap=True,
         markup=False,
     )

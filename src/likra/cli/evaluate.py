@@ -1,6 +1,7 @@
 """`likra eval`: how good heads are on questions with known answers."""
 
 import json as jsonlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +46,8 @@ def evaluate(
     check_normalisation(normalisation)
     if save_likelihoods:
         check_writable(save_likelihoods)
+        if save_likelihoods.suffix != ".parquet":
+            raise InputError(f"{save_likelihoods}: the table is a Parquet file; let its name end in .parquet.")
         if save_likelihoods.is_dir():
             raise InputError(f"{save_likelihoods}: is a folder; --save-likelihoods takes a file name.")
     source = load(data)
@@ -53,6 +56,8 @@ def evaluate(
     from likra.model import Likra
 
     likra = Likra.from_pretrained(heads, model=base, **options.loading(revision, dtype, device, trust_remote_code))
+    if split in ("train", "all") and likra.training.get("data") == source.name:
+        sys.stderr.write("likra: note: these heads were trained on some of the questions judged here\n")
     result = likra.evaluate(
         source,
         split=split,
@@ -67,10 +72,10 @@ def evaluate(
     if json:
         typer.echo(jsonlib.dumps(result.as_json()))
         return
-    _show(result, NORMALISATIONS[normalisation])
+    _show(result, split or source.default_split, NORMALISATIONS[normalisation])
 
 
-def _show(result: "Evaluation", divided_by: str) -> None:
+def _show(result: "Evaluation", split: str, divided_by: str) -> None:
     from likra.judge import METHOD_TITLES
 
     console = options.console()
@@ -81,7 +86,7 @@ def _show(result: "Evaluation", divided_by: str) -> None:
         table.add_row(METHOD_TITLES[method], f"{value.accuracy:.4f}", f"{value.low:.4f} to {value.high:.4f}")
     console.print(table)
     count = len(result.likelihoods.questions)
-    console.print(f"{count} questions, weight {result.weight:g}, scores divided by {divided_by}")
+    console.print(f"{count} questions ({split}), weight {result.weight:g}, scores divided by {divided_by}")
     if cut := result.likelihoods.questions_cut:
         console.print(f"{cut} questions overran the model's context; their prompts were cut from the left")
     best = next(m for m in ("likra", "base_likra", "sft") if m in result.methods)

@@ -38,7 +38,7 @@ Shots = Annotated[int, typer.Option(min=0, help="Solved training questions shown
 SampledShots = Annotated[
     bool, typer.Option("--sampled-shots", help="Draw the shots per question, instead of the first ones for all.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
 def loading(revision: str | None, dtype: str | None, device: str | None, trust_remote_code: bool) -> dict[str, Any]:

@@ -85,12 +85,18 @@ def train(
     A run that was killed goes on where it stopped when the same command is given again: its state is kept beside DIR,
     in DIR.partial, until the heads are written.
     """
+    # In this order, so that what is quick to check is refused before torch is loaded.
     from likra.files import check_free
-    from likra.heads import Recipe
     from likra.questions import load
     from likra.questions.sources import answers
 
     check_free(out)
+    source = load(data)
+    unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
+
+    from likra.heads import Recipe
+    from likra.model import Likra
+
     recipe = Recipe(
         learning_rate=lr,
         batch_size=batch_size,
@@ -107,11 +113,6 @@ def train(
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,
     )
-    source = load(data)
-    unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
-
-    from likra.model import Likra
-
     likra = Likra.from_base(
         model,
         role=role,
@@ -136,9 +137,13 @@ def train(
     console = options.console()
     for name, count in likra.training["examples"].items():
         steps = [step.losses[name] for step in likra.losses if name in step.losses]
+        some = max(1, len(steps) // 4)
+        first, last = sum(steps[:some]) / some, sum(steps[-some:]) / some
         cut = likra.training["prompts_cut"][name]
         console.print(
-            f"{name} head: {count} examples, {len(steps)} steps, loss {steps[0]:.3f} -> {steps[-1]:.3f} nats/token"
-            + (f", {cut} prompts cut from the left" if cut else "")
+            f"{name} head: {count} examples, {len(steps)} steps, mean loss {first:.3f} in the first quarter, "
+            f"{last:.3f} in the last (nats per token)" + (f", {cut} prompts cut from the left" if cut else "")
         )
-    console.print(f"Heads are in {out}. Next: likra eval {out} --data {data}", soft_wrap=True, markup=False)
+    held_out = any(source.questions.get(split) for split in ("test", "validation"))
+    then = f"eval {out} --data {data}" if held_out else f"score {out} --question ... --choice ... --choice ..."
+    console.print(f"Heads are in {out}. Next: likra {then}", soft_wrap=True, markup=False)

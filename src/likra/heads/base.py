@@ -1,7 +1,9 @@
 """The frozen base model that every head stands on."""
 
+import difflib
 import hashlib
 import inspect
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from likra import hub
 from likra.builtin import WORLD, WORLD_MODEL
 from likra.errors import InputError
 from likra.questions.tokens import model_max_length
@@ -80,6 +83,8 @@ def load_base(
     # The embedded model is stored in float16 only to be small.
     auto = "auto" if device != "cpu" and name != WORLD else torch.float32
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if not Path(path).is_dir() and not hub.reachable():
+        common["local_files_only"] = True  # what was downloaded before can still be used
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **common)
         model = AutoModelForCausalLM.from_pretrained(
@@ -139,13 +144,15 @@ def fingerprint(model: PreTrainedModel) -> str:
 
 
 def _load_failure(name: str, path: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
+    reason = textwrap.shorten(str(error), 200)
     if Path(path).is_dir():
         if not (Path(path) / "config.json").exists():
             return f"{name}: holds no config.json; a model folder is what save_pretrained writes."
         return f"{name}: the model in this folder cannot be loaded ({type(error).__name__}: {reason})."
     if "trust_remote_code" in reason:
         return f"{name}: runs code of its own; pass --trust-remote-code if you trust its repository."
+    if difflib.get_close_matches(name, [WORLD]):
+        return f"{name}: no such folder and no such model; did you mean `{WORLD}`, the embedded model?"
     return (
         f"{name}: no such folder, and it cannot be loaded from the hub ({type(error).__name__}: {reason}). "
         f"Check the name and the network, or use a local folder, or `{WORLD}` for the embedded model."

@@ -53,7 +53,9 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     centre = share + Z95**2 / (2 * count)
     spread = Z95 * math.sqrt(max(0.0, share * (1 - share)) / count + Z95**2 / (4 * count**2))
     scale = 1 + Z95**2 / count
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    # At 0 and 1 one end is the share itself; rounding must not move it.
+    low = 0.0 if share == 0 else max(0.0, (centre - spread) / scale)
+    return low, 1.0 if share == 1 else min(1.0, (centre + spread) / scale)
 
 
 def accuracy(credit_Q: Floats) -> Accuracy:

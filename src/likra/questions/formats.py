@@ -95,17 +95,34 @@ def _own(record: Record) -> Question:
         index = _label_index([str(label) for label in labels], str(answer), "answer")
     elif isinstance(answer, int) and not isinstance(answer, bool):
         index = answer
-    elif isinstance(answer, str) and answer in choices:
-        index = choices.index(answer)
-    elif isinstance(answer, str) and re.fullmatch("[A-Z]", answer):
-        index = ord(answer) - ord("A")
-    elif isinstance(answer, str) and answer.isdecimal():
-        index = int(answer)
+    elif isinstance(answer, str) and (answer in choices or _place(answer) is not None):
+        index = _text_or_place(answer, choices)
     else:
         raise InputError(
             f"field 'answer' is {answer!r}, which is no choice; give the index from 0, a letter from A, or its text."
         )
     return Question(_identity(record, question, *choices), question, choices, _in_range(index, choices, answer))
+
+
+def _place(answer: str) -> int | None:
+    """The index that a letter or a number in text stands for."""
+    if re.fullmatch("[A-Za-z]", answer):
+        return ord(answer.upper()) - ord("A")
+    return int(answer) if answer.isdecimal() else None
+
+
+def _text_or_place(answer: str, choices: tuple[str, ...]) -> int:
+    place = _place(answer)
+    if answer not in choices:
+        assert place is not None
+        return place
+    index = choices.index(answer)
+    if place is not None and place < len(choices) and place != index:
+        raise InputError(
+            f"field 'answer' is {answer!r}, which is the text of choice {index} but could mean choice {place} too; add "
+            "a field 'labels' that names the choices, or in JSON give the index as a number."
+        )
+    return index
 
 
 def _in_range(index: int, choices: tuple[str, ...], answer: Any, field: str = "answer") -> int:
@@ -226,5 +243,12 @@ def recognise(record: Record, where: str) -> Form:
     for form in FORMS:
         if form.fits(record):
             return form
+    lacking = {form: [field for field in form.fields if not _has(record, field)] for form in FORMS}
+    near, missing = min(lacking.items(), key=lambda item: len(item[1]) / len(item[0].fields))
+    nearest = (
+        f" To be of the form {near.name} it lacks {', '.join(missing)}." if len(missing) < len(near.fields) else ""
+    )
     known = "; ".join(f"{form.name} ({', '.join(form.fields)})" for form in FORMS)
-    raise InputError(f"{where}: of no known form. It has the fields {', '.join(record)}. Known forms: {known}.")
+    raise InputError(
+        f"{where}: of no known form. It has the fields {', '.join(record)}.{nearest} Known forms: {known}."
+    )

@@ -1,10 +1,12 @@
 """Where questions come from: `load(SOURCE)` for a benchmark's name, `hf:owner/name`, a file or a folder."""
 
 import csv
+import difflib
 import hashlib
 import io
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +61,11 @@ class Source:
         """Whether the data is single completions with a label, with no question to choose in."""
         return bool(self.examples)
 
+    @property
+    def default_split(self) -> str:
+        """The split that is judged unless another is named: test, or validation where there is no test."""
+        return next((split for split in ("test", "validation") if self.questions.get(split)), "test")
+
     def split(self, name: str | None) -> list[Question]:
         """The questions of one split; `all` for every split; None for test, or validation where there is no test."""
         if self.unpaired:
@@ -66,8 +73,7 @@ class Source:
                 f"{self.name}: unpaired data (prompt, completion, label) has no choices to judge; it can only train. "
                 "Name a source whose questions have choices."
             )
-        if name is None:
-            name = next((split for split in ("test", "validation") if self.questions.get(split)), "test")
+        name = name or self.default_split
         if name == "all":
             return [question for split in SPLITS for question in self.questions.get(split, [])]
         if name not in SPLITS:
@@ -104,8 +110,10 @@ def load(source: str) -> Source:
         return _collect(source, _folder_records(path))
     if path.is_file():
         return _collect(source, _file_records(path, _split_of(path.stem)))
+    meant = difflib.get_close_matches(source, [WORLD, *HUB], 1)
+    guess = f" (did you mean {meant[0]}?)" if meant else ""
     raise InputError(
-        f"{source}: no such file or folder, and no known source; the named ones are {', '.join((WORLD, *HUB))}, "
+        f"{source}: no such file or folder, and no known source{guess}; the named ones are {', '.join((WORLD, *HUB))}, "
         "and hf:owner/name reads any data set of the hub."
     )
 
@@ -283,6 +291,13 @@ def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
 def _hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[_Located]:
     import datasets
 
+    from likra import hub
+
+    if not hub.reachable():
+        raise InputError(
+            "the Hugging Face hub cannot be reached, and the data set is there. Check the network, pass a local file "
+            "or folder, or set HF_HUB_OFFLINE=1 to use what was downloaded before."
+        )
     for repository, configuration in parts:
         try:
             names = datasets.get_dataset_config_names(repository) if configuration == "*" else [configuration]
@@ -290,7 +305,7 @@ def _hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[_Located]:
         except Exception as error:  # datasets, huggingface_hub and pyarrow share no base class for these
             if isinstance(error, MemoryError):
                 raise
-            reason = " ".join(str(error).split())[:160]
+            reason = textwrap.shorten(str(error), 160)
             raise InputError(
                 f"{repository}: cannot be loaded from the Hugging Face hub ({type(error).__name__}: {reason}). "
                 "Check the name and the network, or pass a local file or folder."
