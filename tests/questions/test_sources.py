@@ -182,8 +182,14 @@ def test_splits_come_from_file_names_then_from_a_field_then_from_a_hash(tmp_path
 def test_records_without_an_answer_are_skipped_and_counted(tmp_path: Path) -> None:
     source = load(write(tmp_path / "d.jsonl", HELLASWAG, {**HELLASWAG, "label": ""}, {**HELLASWAG, "label": ""}))
     assert source.skipped == {"the right answer is not given": 2}
-    with pytest.raises(InputError, match="none of its records gives the right answer"):
+    with pytest.raises(InputError, match="none of its records can be used: the right answer is not given"):
         load(write(tmp_path / "none.jsonl", {**WINOGRANDE, "answer": ""}))
+
+
+def test_questions_whose_choices_are_all_the_same_are_skipped_and_counted(tmp_path: Path) -> None:
+    same = {**BLIMP, "sentence_bad": BLIMP["sentence_good"]}
+    source = load(write(tmp_path / "d.jsonl", BLIMP, same))
+    assert len(source.split("all")) == 1 and source.skipped == {"all of its choices are the same text": 1}
 
 
 def choices(*texts: str) -> dict[str, Any]:
@@ -385,7 +391,11 @@ def test_the_real_files_have_their_known_counts(shared: Path) -> None:
     }
     assert {split: len(qs) for split, qs in easy.questions.items()} == {"train": 2251, "validation": 570, "test": 2376}
     blimp = load(str(shared / "data" / "blimp"))
-    assert len(blimp.split("all")) == 67_000 and 6_400 < len(blimp.questions["test"]) < 7_000
+    assert (
+        len(blimp.split("all")) == 66_993
+        and sum(blimp.skipped.values()) == 7
+        and 6_400 < len(blimp.questions["test"]) < 7_000
+    )
 
 
 def test_arc_paper_of_the_real_files_is_6615_questions(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,11 @@ from likra.questions.question import Example, Question
 Record = Mapping[str, Any]
 
 
-class Unanswered(Exception):
-    """A well-formed record whose right answer is withheld, as in some test splits: skipped, not refused."""
+class Unusable(Exception):
+    """A well-formed record that nothing can be learned from: skipped and counted, not refused. Its text says why."""
+
+
+_UNANSWERED = "the right answer is not given"  # as in the test splits of some benchmarks
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def _own(record: Record) -> Question:
     choices = _choices(record["choices"])
     labels, answer = record.get("labels"), record["answer"]
     if answer is None:
-        raise Unanswered
+        raise Unusable(_UNANSWERED)
     if labels is not None:
         if len(labels) != len(choices):
             raise InputError(f"field 'labels' has {len(labels)} labels for {len(choices)} choices; they must match.")
@@ -154,7 +157,7 @@ def _arc_hub(record: Record) -> Question:
 
 def _arc(record: Record, stem: str, choices: tuple[str, ...], labels: list[str]) -> Question:
     if not record["answerKey"]:
-        raise Unanswered
+        raise Unusable(_UNANSWERED)
     if len(labels) != len(choices):
         raise InputError(f"field 'choices' has {len(labels)} labels for {len(choices)} choices; they must match.")
     index = _label_index(labels, str(record["answerKey"]), "answerKey")
@@ -170,7 +173,7 @@ def _hellaswag_text(raw: str) -> str:
 def _hellaswag(record: Record) -> Question:
     label = record["label"]
     if label in ("", None):
-        raise Unanswered
+        raise Unusable(_UNANSWERED)
     context = f"{text(record, 'ctx_a', empty=True)} {text(record, 'ctx_b', empty=True).capitalize()}"
     query = _hellaswag_text(f"{text(record, 'activity_label')}: {context}")
     choices = tuple(_hellaswag_text(ending) for ending in _choices(record["endings"], "endings"))
@@ -185,7 +188,7 @@ def _winogrande(record: Record) -> Question:
     if sentence.count("_") != 1:
         raise InputError(f"field 'sentence' has {sentence.count('_')} blanks '_'; it must have exactly one.")
     if record["answer"] in ("", None):
-        raise Unanswered
+        raise Unusable(_UNANSWERED)
     choices = _choices([record["option1"], record["option2"]], "option1/option2")
     index = _label_index(["1", "2"], str(record["answer"]), "answer")
     return Question(_identity(record, sentence, *choices), sentence, choices, index)

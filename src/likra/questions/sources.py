@@ -14,7 +14,7 @@ from typing import Any
 
 from likra.builtin import WORLD, WORLD_QUESTIONS
 from likra.errors import InputError
-from likra.questions.formats import Form, Record, Unanswered, recognise
+from likra.questions.formats import Form, Record, Unusable, recognise
 from likra.questions.question import Example, Question
 
 SPLITS = ("train", "validation", "test")
@@ -137,9 +137,10 @@ def _collect(name: str, records: Iterable[_Located]) -> Source:
         try:
             item = form.read(record)
             _check_text(item)
-        except Unanswered:
-            reason = "the right answer is not given"
-            source.skipped[reason] = source.skipped.get(reason, 0) + 1
+            if isinstance(item, Question) and len(set(item.choices)) == 1:
+                raise Unusable("all of its choices are the same text")  # BLiMP has such pairs
+        except Unusable as error:
+            source.skipped[str(error)] = source.skipped.get(str(error), 0) + 1
             continue
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
@@ -158,7 +159,7 @@ def _collect(name: str, records: Iterable[_Located]) -> Source:
     if source is None:
         raise InputError(f"{name}: holds no records; nothing can be learned or judged from it.")
     if not source.questions and not source.examples:
-        raise InputError(f"{name}: none of its records gives the right answer.")
+        raise InputError(f"{name}: none of its records can be used: {'; '.join(source.skipped)}.")
     source.questions = {split: source.questions[split] for split in SPLITS if split in source.questions}
     return source
 
