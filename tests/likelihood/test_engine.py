@@ -100,6 +100,18 @@ def test_a_model_that_cannot_share_is_found_out(tokenizer: Any, base: Base, capl
     assert "read on its own" in caplog.text
 
 
+def test_a_model_that_takes_no_logits_to_keep_is_sliced(base: Base, questions: list[Question]) -> None:
+    expected = score(base, None, questions, PROMPTER).logprob_HQC
+    bare = tiny_base(base.tokenizer)
+    forward = bare.model.forward
+
+    def without(input_ids: Any, attention_mask: Any = None, position_ids: Any = None, use_cache: bool = False) -> Any:
+        return forward(input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=use_cache)
+
+    bare.model.forward = without
+    np.testing.assert_allclose(score(bare, None, questions, PROMPTER).logprob_HQC, expected, atol=1e-5)
+
+
 def test_local_layers_of_an_unknown_kind_are_read_alone(tokenizer: Any, questions: list[Question]) -> None:
     """GPT-Neo's local layers count places in the row; on a short probe they would pass for full ones."""
     from transformers import AutoModelForCausalLM, GPTNeoConfig

@@ -59,12 +59,12 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(str(error))
-    except MemoryError:
-        _fail("out of memory; lower --batch-size, or use a smaller model or --dtype bfloat16")
     except OSError as error:
         _fail(f"{error.filename or 'writing or reading a file'}: {error.strerror or error}")
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        # torch's errors are told by name and text: this module must not load torch.
+        exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not exhausted and "can't allocate memory" not in str(error):
             raise
         _fail("out of memory; lower --batch-size, or use a smaller model or --dtype bfloat16")
 
