@@ -52,7 +52,7 @@ def test_outside_active_the_model_is_the_base(base: Base) -> None:
     for layer in stack.layers.values():
         layer.b.data.normal_()
     assert torch.equal(base.model(ids).logits, before)
-    with stack.active(["one"]):
+    with stack.active([("one", 0, 4)], 4):
         assert not torch.allclose(base.model(ids).logits, before)
     assert torch.equal(base.model(ids).logits, before)
 

@@ -17,6 +17,7 @@ from likra.errors import InputError
 from likra.heads import Base, HeadStack, Recipe, Step, Trainer
 from likra.heads import training as training_module
 from likra.questions import TokenPair, encode_pair
+from likra.reading import can_share
 from tests.conftest import ARCHITECTURES, tiny_base
 
 #: What a head may differ by between a stack and alone, after all steps. Sums are taken in another order, and where a
@@ -136,6 +137,7 @@ def test_gradient_checkpointing_changes_nothing(architecture: str, tokenizer: An
     data = {"one": examples(tokenizer, 12), "two": examples(tokenizer, 8, 1)}
     plain = train(tiny_base(tokenizer, architecture), data, Recipe(learning_rate=1e-3, batch_size=4, rank=4))
     base = tiny_base(tokenizer, architecture)
+    can_share(base.model, 100)
     calls = []
     norm = next(module for module in base.model.modules() if type(module).__name__.endswith("Norm"))
     if architecture == "opt":  # normalises after attention; its first norm is outside the layers

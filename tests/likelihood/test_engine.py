@@ -14,10 +14,11 @@ from likra.heads import Base, HeadStack
 from likra.judge import Evaluation
 from likra.likelihood import BASE
 from likra.likelihood import engine as engine_module
-from likra.likelihood.engine import can_share, encode_question, score
-from likra.likelihood.tree import plant
+from likra.likelihood.engine import encode_question, score
 from likra.questions import Prompter, Question, TokenPair
 from likra.questions.tokens import encode_pair
+from likra.reading import budget as budget_module
+from likra.reading import can_share
 from tests.conftest import ARCHITECTURES, WINDOW, tiny_base
 
 PROMPTER = Prompter("qa")
@@ -49,7 +50,7 @@ def test_shared_prompts_equal_plain_forward_passes(
             pair = encode_pair(tokenizer, context, completion, base.max_length)
             assert len(pair.context) > WINDOW  # the sliding windows are overrun
             expected[question.id, place] = plain(base, pair.context, pair.completion)
-    assert can_share(base)
+    assert can_share(base.model, 100)
     table = score(base, None, questions, PROMPTER)
     for row, question in enumerate(questions):
         for place in range(len(question.choices)):
@@ -65,7 +66,7 @@ def test_reading_candidates_alone_gives_the_same(
     stack = HeadStack(base, ["one", "two"], rank=4)
     perturb(stack)
     together = score(base, stack, questions, PROMPTER, (BASE, "one", "two"))
-    monkeypatch.setattr(engine_module, "can_share", lambda base: False)
+    monkeypatch.setattr(engine_module, "can_share", lambda model, longest: False)
     alone = score(base, stack, questions, PROMPTER, (BASE, "one", "two"))
     np.testing.assert_allclose(together.logprob_HQC, alone.logprob_HQC, atol=1e-4)
 
@@ -90,13 +91,11 @@ def test_a_prompt_whose_tokens_are_no_prefix_of_the_whole(architecture: str, tok
 def test_a_model_that_cannot_share_is_found_out(tokenizer: Any, base: Base, caplog: pytest.LogCaptureFixture) -> None:
     forward = base.model.forward
 
-    def forgets_the_mask(
-        position_ids: Any = None, logits_to_keep: int = 0, attention_mask: Any = None, **rest: Any
-    ) -> Any:
-        return forward(position_ids=position_ids, logits_to_keep=logits_to_keep, **rest)
+    def forgets_the_positions(position_ids: Any = None, logits_to_keep: Any = 0, **rest: Any) -> Any:
+        return forward(logits_to_keep=logits_to_keep, **rest)
 
-    base.model.forward = forgets_the_mask
-    assert not can_share(base)
+    base.model.forward = forgets_the_positions
+    assert not can_share(base.model, 100)
     assert "read on its own" in caplog.text
 
 
@@ -124,7 +123,7 @@ def test_local_layers_of_an_unknown_kind_are_read_alone(tokenizer: Any, question
         attention_types=[[["global", "local"], 1]], bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
     base = as_base(AutoModelForCausalLM.from_config(config), tokenizer)
-    assert not can_share(base)
+    assert not can_share(base.model, 100)
     table = score(base, None, questions, PROMPTER)
     for row, question in enumerate(questions):
         for place, (context, completion) in enumerate(PROMPTER.pairs(question)):
@@ -188,22 +187,28 @@ def test_the_order_of_the_choices_changes_nothing(seed: int, base: Base, questio
 
 def test_small_batches_give_the_same(base: Base, questions: list[Question], monkeypatch: pytest.MonkeyPatch) -> None:
     large = score(base, None, questions, PROMPTER)
-    monkeypatch.setattr(engine_module, "BATCH_TOKENS", 64)
+    monkeypatch.setattr(budget_module, "TOKENS", {"cpu": 32})
     seen: list[tuple[int, int]] = []
     small = score(base, None, questions, PROMPTER, progress=lambda done, total: seen.append((done, total)))
     np.testing.assert_allclose(large.logprob_HQC, small.logprob_HQC, atol=1e-4)
     assert seen[0] == (0, 12) and seen[-1] == (12, 12) and len(seen) > 4
 
 
-def test_many_candidates_and_many_questions_of_one_prompt_stay_in_small_rows(base: Base) -> None:
+def test_many_candidates_and_many_questions_of_one_prompt(base: Base) -> None:
     """A question of 300 candidates, and 300 questions with no prompt of their own, as in BLiMP."""
     one = [Question("wide", "Which?", tuple(f"goat {n} owl" for n in range(300)), 0)]
     many = [Question(f"q{n}", "", (f"goat {n}", f"owl {n}"), 0) for n in range(300)]
     for questions, prompter in ((one, PROMPTER), (many, Prompter("empty"))):
         pairs = [encode_question(base, question, prompter) for question in questions]
-        trees = plant(pairs, share=True)
-        assert max(tree.length for tree in trees) < 300
+        can_share(base.model, 100)
+        read: list[int] = []
+        hook = base.model.get_input_embeddings().register_forward_hook(
+            lambda module, inputs, output, read=read: read.append(inputs[0].numel())
+        )
         table = score(base, None, questions, prompter)
+        hook.remove()
+        prefixes = {pair.inputs[: n + 1] for places in pairs for pair in places for n in range(len(pair.inputs))}
+        assert sum(read) == len(prefixes)  # each distinct token once, and no padding
         for row, place in ((0, 0), (0, 1), (len(questions) - 1, len(questions[-1].choices) - 1)):
             pair = pairs[row][place]
             assert table.head(BASE)[row, place] == pytest.approx(plain(base, pair.context, pair.completion), abs=1e-4)
@@ -215,26 +220,20 @@ def test_answer_activation_leaves_the_prompt_to_the_base(base: Base, questions: 
     pair = encode_pair(base.tokenizer, *PROMPTER.pairs(questions[3])[1], base.max_length)
     ids = torch.tensor([pair.inputs])
     first = len(pair.context) - 1  # the prompt's last token: its output predicts the answer's first
-    answer = torch.arange(ids.shape[1])[None] >= first
+    spans, count = [("one", first, ids.shape[1])], ids.shape[1]
     plain_states = base.model(ids, output_hidden_states=True).hidden_states
-    with stack.active(["one"], answer_RT=answer):
+    with stack.active(spans, count):
         states = base.model(ids, output_hidden_states=True).hidden_states
     for layer, (ours, bases) in enumerate(zip(states, plain_states, strict=True)):
         assert torch.equal(ours[:, :first], bases[:, :first])
         if layer > 0:
             assert not torch.allclose(ours[:, first:], bases[:, first:], atol=1e-3)
     # And so the engine scores: the same forward pass, one sequence at a time.
-    with stack.active(["one"], answer_RT=answer):
+    with stack.active(spans, count):
         logits = base.model(ids).logits[0, first:].double().log_softmax(-1)
     expected = sum(logits[place, token].item() for place, token in enumerate(pair.completion))
     table = score(base, stack, [questions[3]], PROMPTER, ("one",))
     assert table.head("one")[0, 1] == pytest.approx(expected, abs=1e-4)
-
-
-def test_answer_activation_refuses_to_guess_where_the_answer_is(base: Base) -> None:
-    stack = HeadStack(base, ["one"], rank=4, activation="answer")
-    with pytest.raises(ValueError, match="answer_RT"), stack.active(["one"]):
-        pass
 
 
 def test_a_prompt_that_overruns_the_context_is_cut_from_the_left_and_counted(base: Base) -> None:
@@ -260,7 +259,7 @@ def test_a_completion_longer_than_the_context_is_refused(base: Base) -> None:
 
 
 def test_a_likelihood_that_is_not_finite_is_refused(base: Base, questions: list[Question]) -> None:
-    can_share(base)
+    can_share(base.model, 100)
     with torch.no_grad():
         base.model.get_output_embeddings().weight[5] = float("nan")
     with pytest.raises(InputError, match="log-likelihood under 'base' is nan"):

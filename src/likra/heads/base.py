@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import inspect
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,21 +108,6 @@ def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) 
         revision=getattr(model.config, "_commit_hash", None),
         fingerprint=fingerprint(model),
     )
-
-
-def last_logits(model: PreTrainedModel, keep: int, **inputs: Any) -> torch.Tensor:
-    """Vocabulary logits of the last `keep` places of each row, [R, keep, V].
-
-    Inputs that the model does not take are left out: a model without `logits_to_keep` computes all and is sliced, one
-    without `position_ids` counts for itself.
-    """
-    taken = inspect.signature(model.forward).parameters
-    if "position_ids" not in taken:
-        inputs.pop("position_ids", None)
-    if "logits_to_keep" in taken:
-        inputs["logits_to_keep"] = keep
-    logits: torch.Tensor = model(**inputs, use_cache=False).logits
-    return logits[:, -keep:]
 
 
 def fingerprint(model: PreTrainedModel) -> str:

@@ -16,7 +16,6 @@ class Rows:
         ids_RT: Token ids.
         attention_RT: 1 on tokens, 0 on padding.
         positions_RT: Position of each token in its own row, from 0.
-        answer_RT: True where the output predicts a token of the completion.
         labels_RK: Token to be predicted at each of the last K places, -100 where none is; K is the longest
             stretch of any row, so that vocabulary logits are needed only there.
     """
@@ -24,7 +23,6 @@ class Rows:
     ids_RT: torch.Tensor
     attention_RT: torch.Tensor
     positions_RT: torch.Tensor
-    answer_RT: torch.Tensor
     labels_RK: torch.Tensor
 
     @property
@@ -36,32 +34,27 @@ class Rows:
         return Rows(*(tensor.to(device) for tensor in vars(self).values()))
 
 
-def rows_of(pairs: Sequence[TokenPair | None], *, whole_text: bool = False) -> Rows:
-    """One row per pair; None gives a row that predicts nothing (it fills up a head's last batch).
+def rows_of(pairs: Sequence[TokenPair], *, whole_text: bool = False) -> Rows:
+    """One row per pair.
 
     Args:
         pairs: The rows.
         whole_text: Also predict the context's tokens.
     """
-    inputs = [pair.inputs if pair else (0,) for pair in pairs]
+    inputs = [pair.inputs for pair in pairs]
     labels = [_labels(pair, whole_text) for pair in pairs]
     length, keep = max(map(len, inputs)), max(1, *map(len, labels))
     ids = torch.zeros(len(pairs), length, dtype=torch.long)
     attention = torch.zeros_like(ids)
     positions = torch.zeros_like(ids)
-    answer = torch.zeros_like(ids, dtype=torch.bool)
     kept = torch.full((len(pairs), keep), -100)
-    for row, (pair, tokens, label) in enumerate(zip(pairs, inputs, labels, strict=True)):
+    for row, (tokens, label) in enumerate(zip(inputs, labels, strict=True)):
         ids[row, length - len(tokens) :] = torch.tensor(tokens)
         attention[row, length - len(tokens) :] = 1
         positions[row, length - len(tokens) :] = torch.arange(len(tokens))
-        if pair:
-            answer[row, length - len(pair.completion) :] = True
-            kept[row, keep - len(label) :] = torch.tensor(label)
-    return Rows(ids, attention, positions, answer, kept)
+        kept[row, keep - len(label) :] = torch.tensor(label)
+    return Rows(ids, attention, positions, kept)
 
 
-def _labels(pair: TokenPair | None, whole_text: bool) -> tuple[int, ...]:
-    if pair is None:
-        return ()
+def _labels(pair: TokenPair, whole_text: bool) -> tuple[int, ...]:
     return (pair.context[1:] if whole_text else ()) + pair.completion

@@ -1,11 +1,11 @@
-"""One adapted linear layer: a frozen base layer with the low-rank updates of H heads as one batched product.
+"""One adapted linear layer: a frozen base layer with the low-rank updates of H heads.
 
-Shapes: R rows of a batch, G groups of rows (one per active head, equal in size), T tokens, D_in and D_out features,
-r rank, H heads in the stack, N = R / G * T tokens of one group.
+Shapes: N tokens of a batch (flattened), D_in and D_out features, r rank, H heads in the stack.
 """
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,34 +13,33 @@ from transformers.pytorch_utils import Conv1D
 
 from likra.errors import InputError
 
+#: (head, first token, one past its last token): these tokens of the flattened batch are read by that head.
+Span = tuple[int, int, int]
+
 
 @dataclass
 class Route:
-    """Which head reads which rows of the batch; shared by all layers of a stack.
+    """Which head reads which tokens of the batch; shared by all layers of a stack.
 
     Attributes:
-        heads: Indices of the active heads; group g of the rows is read by heads[g]. Empty: the plain base model.
-        base_first: Whether a group for the base alone comes before the heads' groups.
-        mask_RT1: 1 where the update acts, 0 where the token sees the plain base; None: everywhere.
+        spans: In the order of the tokens, none overlapping; what none covers is read by the plain base.
+        tokens: N, tokens in the batch.
     """
 
-    heads: list[int] = field(default_factory=list)
-    base_first: bool = False
-    mask_RT1: torch.Tensor | None = None
+    spans: list[Span] = field(default_factory=list)
+    tokens: int = 0
 
 
 class StackedLora(nn.Module):
     """A linear layer (`nn.Linear`, transformers' `Conv1D`) with H stacked LoRA updates.
 
-    y = W x + scaling * B_h (A_h x) for the head h that reads the row (Hu et al. 2021, arXiv 2106.09685).
+    y = W x + scaling * B_h (A_h x) for the head h that reads the token (Hu et al. 2021, arXiv 2106.09685).
 
     Attributes:
         a: [H, r, D_in], in float32.
         b: [H, D_out, r], in float32; zero at first, so that a new head is the base.
-        scaling: [H], alpha / r.
+        scaling: alpha / r of each head.
     """
-
-    scaling: torch.Tensor
 
     def __init__(self, base: nn.Module, heads: int, rank: int, route: Route) -> None:
         super().__init__()
@@ -51,7 +50,7 @@ class StackedLora(nn.Module):
         assert isinstance(weight, torch.Tensor)
         self.a = nn.Parameter(torch.zeros(heads, rank, d_in, device=weight.device))
         self.b = nn.Parameter(torch.zeros(heads, d_out, rank, device=weight.device))
-        self.register_buffer("scaling", torch.ones(heads, device=weight.device), persistent=False)
+        self.scaling = [1.0] * heads
 
     @property
     def weight(self) -> torch.Tensor:
@@ -75,29 +74,70 @@ class StackedLora(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.base(x)
         route = self.route
-        if not route.heads:
+        if not route.spans:
             return y
-        groups = len(route.heads) + route.base_first
-        if x.shape[0] % groups:
+        if x.numel() != route.tokens * x.shape[-1]:
             raise InputError(
-                "a layer that the heads adapt does not see the batch row by row; leave it out of --targets."
+                "a layer that the heads adapt does not see the batch token by token; leave it out of --targets."
             )
-        skip = x.shape[0] // groups if route.base_first else 0  # rows of the base's group
-        x_GNi = x[skip:].reshape(len(route.heads), -1, x.shape[-1]).to(self.a.dtype)
-        everyone = route.heads == list(range(self.a.shape[0]))
-        a_Gri, b_Gor, scaling_G = (
-            (self.a, self.b, self.scaling)
-            if everyone
-            else (self.a[route.heads], self.b[route.heads], self.scaling[route.heads])
-        )
-        low_GNr = torch.bmm(x_GNi, a_Gri.transpose(1, 2)) * scaling_G[:, None, None]
-        if route.mask_RT1 is not None:
-            mask = route.mask_RT1.unflatten(0, (groups, -1))[int(route.base_first) :]
-            low_GNr = low_GNr * mask.reshape(len(route.heads), -1, 1).to(low_GNr.dtype)
-        update = torch.bmm(low_GNr, b_Gor.transpose(1, 2)).to(y.dtype).view(y[skip:].shape)
-        if not skip:
-            return y + update
-        return torch.cat([y[:skip], y[skip:] + update])
+        if torch.is_grad_enabled() and type(self.base) is not nn.Linear:
+            y = y.clone()  # what another kind of layer returns may be a view, or needed for its own gradient
+        # Without autocast the update is computed in the heads' float32, as PEFT does.
+        dtype = y.dtype if torch.is_autocast_enabled(x.device.type) else self.a.dtype
+        updated: torch.Tensor = _Update.apply(y, x, self.a, self.b, self.scaling, route.spans, dtype)
+        return updated
+
+
+class _Update(torch.autograd.Function):
+    """y += scaling * B_h A_h x, in place, on each head's tokens."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        y: torch.Tensor,
+        x: torch.Tensor,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scaling: list[float],
+        spans: list[Span],
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
+        y_No, x_Ni = y.view(-1, y.shape[-1]), x.reshape(-1, x.shape[-1])
+        lows = []
+        with torch.autocast(x.device.type, enabled=False):
+            for head, first, last in spans:
+                low = x_Ni[first:last].to(dtype) @ a[head].to(dtype).T
+                _add_product(y_No[first:last], low, b[head].to(dtype).T, scaling[head])
+                lows.append(low)
+        ctx.mark_dirty(y)
+        ctx.save_for_backward(x, a, b, *lows)
+        ctx.rest = scaling, spans, dtype
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        x, a, b, *lows = ctx.saved_tensors
+        scaling, spans, dtype = ctx.rest
+        (grad_y,) = grads
+        grad_No, x_Ni = grad_y.reshape(-1, grad_y.shape[-1]), x.reshape(-1, x.shape[-1])
+        grad_a, grad_b = torch.zeros_like(a), torch.zeros_like(b)
+        grad_x = torch.zeros_like(x_Ni) if ctx.needs_input_grad[1] else None
+        for (head, first, last), low in zip(spans, lows, strict=True):
+            grad = grad_No[first:last].to(dtype)
+            grad_low = (grad @ b[head].to(dtype)) * scaling[head]
+            _add_product(grad_b[head], grad.T, low, scaling[head])
+            _add_product(grad_a[head], grad_low.T, x_Ni[first:last].to(dtype), 1.0)
+            if grad_x is not None:
+                _add_product(grad_x[first:last], grad_low, a[head].to(dtype), 1.0)
+        return grad_y, None if grad_x is None else grad_x.view_as(x), grad_a, grad_b, None, None, None
+
+
+def _add_product(into: torch.Tensor, left: torch.Tensor, right: torch.Tensor, alpha: float) -> None:
+    """into += alpha * left @ right, in place; the product in the operands' dtype."""
+    if into.dtype == left.dtype:
+        into.addmm_(left, right, alpha=alpha)
+    else:
+        into.add_((left @ right).to(into.dtype), alpha=alpha)
 
 
 def is_linear(module: nn.Module) -> bool:

@@ -60,6 +60,8 @@ class Recipe:
         for name in ("learning_rate", "alpha"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise InputError(f"{_flag(name)} {getattr(self, name)}: must be a positive number.")
+        if self.loss == "text" and self.activation == "answer":
+            raise InputError("--loss text: heads that act only on answers cannot learn prompts; use --loss answer.")
         if not 0 <= self.warmup < 1:
             raise InputError(f"--warmup {self.warmup}: is a share of the steps; it must be at least 0 and below 1.")
         for name, known in (("schedule", SCHEDULES), ("activation", ACTIVATIONS), ("loss", ("answer", "text"))):

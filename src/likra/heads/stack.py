@@ -10,11 +10,12 @@ from torch import nn
 from likra.errors import InputError
 from likra.heads.base import Base
 from likra.heads.lora import Route, StackedLora, is_linear
+from likra.questions.tokens import TokenPair
 
 Activation = Literal["everywhere", "answer"]
 ACTIVATIONS: dict[str, str] = {
     "everywhere": "plain LoRA, on every token (the paper)",
-    "answer": "only on the tokens that predict the answer; the prompt is read by the plain base",
+    "answer": "only from the end of the prompt on; the prompt is read by the plain base, once for all heads",
 }
 ALL_LINEAR = "all-linear"
 
@@ -36,6 +37,9 @@ class HeadStack:
         targets: `all-linear` (every linear layer but the output embedding, as PEFT means it), or name suffixes such
             as `q_proj`.
         activation: `everywhere` or `answer`.
+        invocation: With `answer`: token ids that every prompt ends in (those of "Answer:", say). The heads then act
+            from the first of them on, as Activated LoRA does (Greenewald et al. 2025, arXiv 2504.12397); without
+            them, or on a prompt that ends otherwise, from the prompt's last token on.
         seeds: One seed per head for its first weights. Default: 0, 1, ...
 
     Raises:
@@ -51,6 +55,7 @@ class HeadStack:
         alpha: float = 32,
         targets: str | Sequence[str] = ALL_LINEAR,
         activation: str = "everywhere",
+        invocation: Sequence[int] = (),
         seeds: Sequence[int] | None = None,
     ) -> None:
         if len(set(names)) != len(names):
@@ -60,6 +65,7 @@ class HeadStack:
         self.base = base
         self.names = list(names)
         self.activation = activation
+        self.invocation = tuple(invocation)
         self.ranks = [rank] * len(names)
         if any(isinstance(module, StackedLora) for module in base.model.modules()):
             raise InputError(
@@ -69,7 +75,7 @@ class HeadStack:
         self.layers: dict[str, StackedLora] = {}
         for path in target_paths(base.model, targets):
             layer = StackedLora(base.model.get_submodule(path), len(names), rank, self._route)
-            layer.scaling.fill_(alpha / rank)
+            layer.scaling = [alpha / rank] * len(names)
             _replace(base.model, path, layer)
             self.layers[path] = layer
         for index, seed in enumerate(seeds if seeds is not None else range(len(names))):
@@ -86,27 +92,37 @@ class HeadStack:
         return self.names.index(name)
 
     @contextlib.contextmanager
-    def active(
-        self, heads: Sequence[str], *, base_first: bool = False, answer_RT: torch.Tensor | None = None
-    ) -> Iterator[None]:
-        """Within the block, equal groups of a batch's rows go through the base (if `base_first`) and then `heads`.
+    def active(self, spans: Sequence[tuple[str, int, int]], tokens: int) -> Iterator[None]:
+        """Within the block, heads read their tokens of the batch, and the plain base the others.
 
         Args:
-            heads: One head per group of rows.
-            base_first: Whether the first group goes through the plain base.
-            answer_RT: True on tokens whose outputs predict an answer token, for all R rows. Used by
-                `activation="answer"` only.
+            spans: (head, first token, one past its last) in the order of the flattened batch; none overlap.
+            tokens: Tokens of the batch.
         """
-        if self.activation == "answer" and heads and answer_RT is None:
-            raise ValueError("activation='answer' needs answer_RT, the tokens that predict the answer")
         route = self._route
-        route.heads = [self.index(name) for name in heads]
-        route.base_first = base_first
-        route.mask_RT1 = answer_RT.unsqueeze(-1) if self.activation == "answer" and answer_RT is not None else None
+        route.spans, route.tokens = [(self.index(name), first, last) for name, first, last in spans], tokens
         try:
             yield
         finally:
-            route.heads, route.base_first, route.mask_RT1 = [], False, None
+            route.spans, route.tokens = [], 0
+
+    def reach(self, context: Sequence[int]) -> int:
+        """Number of a context's last tokens that heads of `activation="answer"` act on; at least 1.
+
+        These are the invocation tokens where the context ends in them, else its last token alone.
+        """
+        count = len(self.invocation)
+        return count if count and tuple(context[-count:]) == self.invocation else 1
+
+    def spans_of_rows(self, name: str, pairs: Sequence[TokenPair], length: int) -> list[tuple[str, int, int]]:
+        """Spans of one head in a batch of one row per pair, padded on the left to `length`."""
+        if self.activation == "everywhere":
+            return [(name, 0, len(pairs) * length)]
+        ends = ((row + 1) * length for row in range(len(pairs)))
+        return [
+            (name, end - len(pair.completion) + 1 - self.reach(pair.context), end)
+            for end, pair in zip(ends, pairs, strict=True)
+        ]
 
     def parameters(self) -> list[nn.Parameter]:
         """The stacked tensors, two per adapted layer."""
@@ -122,8 +138,7 @@ class HeadStack:
 
     def scaling(self, name: str) -> float:
         """One head's scaling, alpha / rank."""
-        layer = next(iter(self.layers.values()))
-        return float(layer.scaling[self.index(name)])
+        return next(iter(self.layers.values())).scaling[self.index(name)]
 
     @torch.no_grad()
     def set_weights(self, name: str, weights: HeadWeights, *, rank: int, scaling: float) -> None:
@@ -148,7 +163,7 @@ class HeadStack:
         return all(
             torch.equal(layer.a[i], layer.a[j])
             and torch.equal(layer.b[i], layer.b[j])
-            and torch.equal(layer.scaling[i], layer.scaling[j])
+            and layer.scaling[i] == layer.scaling[j]
             for layer in self.layers.values()
         )
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import random
 import shutil
@@ -11,19 +12,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from likra import parallel
 from likra.errors import InputError
 from likra.files import sha256, write_json
-from likra.heads.base import last_logits
 from likra.heads.batch import rows_of
+from likra.heads.prompts import Prompts
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
 from likra.questions.tokens import TokenPair
+from likra.reading import Pool, Tree, can_share, logits_at, plan_new
+from likra.reading.attention import reads_trees
+from likra.reading.budget import TrainingBudget, out_of_memory
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_EVERY = 50  # optimisation steps
 
@@ -48,6 +55,10 @@ class Step:
         return json.dumps(vars(self))
 
 
+#: Logits [P, V]; and for each of M predicted tokens its row of them, its id, and the number of its head.
+_Predictions = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
 @dataclass
 class Trainer:
     """Trains every head of a stack on its own examples, in one pass over the base per step.
@@ -64,6 +75,8 @@ class Trainer:
         checkpoints: Folder for the state of the run. A run that finds a state of the same recipe and data there goes
             on from it, to the same weights, bit for bit on a CPU. None: no state is kept.
         checkpoint_every: Optimisation steps between two states.
+        memory: Bytes that training may take beside the model, its heads and their optimizers; default: a quarter of the
+            free memory of a CPU, 60% of that of a GPU. Heads that do not fit into one pass together take turns.
         on_step: Called after each optimisation step.
     """
 
@@ -73,6 +86,7 @@ class Trainer:
     seeds: Mapping[str, int] = field(default_factory=dict)
     checkpoints: Path | None = None
     checkpoint_every: int = CHECKPOINT_EVERY
+    memory: int | None = None
     on_step: Callable[[Step], None] = lambda step: None
 
     def __post_init__(self) -> None:
@@ -88,6 +102,17 @@ class Trainer:
             for name in self.data
         }
         self._optimizers = {name: torch.optim.Adam(slices, lr=0.0) for name, slices in self._slices.items()}
+        pairs = [pair for some in self.data.values() for pair in some]
+        model = self.stack.base.model
+        self._share = bool(pairs) and can_share(model, max(len(pair.inputs) for pair in pairs))
+        budget = TrainingBudget.of(model, self.memory, self.recipe.gradient_checkpointing)
+        self._room = budget.tokens
+        self._prompts: Prompts | None = None
+        if self._share and self.stack.activation == "answer":
+            prompts = {self._prompt(pair) for pair in pairs}
+            if sum(map(len, prompts)) <= budget.kept:
+                with self._autocast():
+                    self._prompts = Prompts(model, prompts)
 
     @property
     def total_steps(self) -> int:
@@ -109,7 +134,7 @@ class Trainer:
                 )
                 self.on_step(done[-1])
                 last = number + 1 == self.total_steps
-                if self.checkpoints and (last or (number + 1) % self.checkpoint_every == 0):
+                if self.checkpoints and parallel.rank() == 0 and (last or (number + 1) % self.checkpoint_every == 0):
                     self._save(done)
         for name, slices in self._slices.items():
             if not all(piece.isfinite().all() for piece in slices):
@@ -133,17 +158,21 @@ class Trainer:
 
     def _step(self, number: int, batches: dict[str, list[TokenPair]]) -> Step:
         names = list(batches)
-        whole = self.recipe.loss == "text"
-        targets = {
-            name: sum(len(pair.completion) + (len(pair.context) - 1 if whole else 0) for pair in batch)
-            for name, batch in batches.items()
-        }
-        losses = dict.fromkeys(names, 0.0)
-        size = self.recipe.batch_size
-        for start in range(0, max(map(len, batches.values())), size):
-            part = {name: batch[start : start + size] for name, batch in batches.items()}
-            for name, loss in self._backward(part, targets).items():
-                losses[name] += loss
+        while True:
+            try:
+                losses = self._gradients(batches)
+                break
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or self._room == 1 or parallel.world() > 1:
+                    raise
+            # Heads take turns, in passes of half as many tokens.
+            largest = max(sum(len(pair.inputs) for pair in batch) for batch in batches.values())
+            if self._room < largest:
+                raise InputError("out of memory; lower --batch-size, or take --bf16 or --gradient-checkpointing.")
+            self._room = min(self._room, len(names) * largest) // 2
+            logger.warning("out of memory; going on with %d tokens at a time", self._room)
+            for parameter in self.stack.parameters():
+                parameter.grad = None
         rates = {name: self.recipe.rate(number, self._steps[name]) for name in names}
         for name in names:
             if not math.isfinite(losses[name]):
@@ -159,6 +188,52 @@ class Trainer:
         seen = {name: self._seen(number, name) for name in names}
         return Step(number + 1, losses, rates, seen)
 
+    def _gradients(self, batches: dict[str, list[TokenPair]]) -> dict[str, float]:
+        """Accumulate the gradients of one step; returns each head's loss."""
+        whole = self.recipe.loss == "text"
+        targets = {
+            name: sum(len(pair.completion) + (len(pair.context) - 1 if whole else 0) for pair in batch)
+            for name, batch in batches.items()
+        }
+        losses = dict.fromkeys(batches, 0.0)
+        size = self.recipe.batch_size
+        for start in range(0, max(map(len, batches.values())), size):
+            # In a data parallel run each process takes its share of every head's examples.
+            mine = slice(start + parallel.rank(), start + size, parallel.world())
+            part = {name: batch[mine] for name, batch in batches.items() if batch[mine]}
+            for some in self._turns(part):
+                for name, loss in self._backward(some, targets).items():
+                    losses[name] += loss
+        if parallel.world() > 1:
+            totals = torch.tensor(list(losses.values()), device=self.stack.base.device)
+            for parameter in self.stack.parameters():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+            grads = [parameter.grad for parameter in self.stack.parameters() if parameter.grad is not None]
+            parallel.add_up([totals, *grads])
+            losses = dict(zip(losses, totals.tolist(), strict=True))
+        return losses
+
+    def _turns(self, part: dict[str, list[TokenPair]]) -> Iterator[dict[str, list[TokenPair]]]:
+        """Heads whose tokens fit into one pass."""
+        turn: dict[str, list[TokenPair]] = {}
+        used = 0
+        for name, batch in part.items():
+            tokens = sum(len(pair.inputs) - (len(self._prompt(pair)) if self._share else 0) for pair in batch)
+            if turn and used + tokens > self._room:
+                yield turn
+                turn, used = {}, 0
+            turn[name] = batch
+            used += tokens
+        if turn:
+            yield turn
+
+    def _prompt(self, pair: TokenPair) -> tuple[int, ...]:
+        """What of a context the base reads for all heads."""
+        if self.stack.activation == "everywhere":
+            return ()
+        return pair.context[: len(pair.context) - self.stack.reach(pair.context)]
+
     def _seen(self, number: int, name: str) -> int:
         per_epoch = math.ceil(len(self.data[name]) / self.recipe.examples_per_step)
         epoch, within = divmod(number + 1, per_epoch)
@@ -166,29 +241,82 @@ class Trainer:
 
     def _backward(self, part: dict[str, list[TokenPair]], targets: dict[str, int]) -> dict[str, float]:
         """One forward and backward pass; returns each head's share of its loss."""
-        size = max(map(len, part.values()))
-        padded = [pair for batch in part.values() for pair in [*batch, *[None] * (size - len(batch))]]
-        rows = rows_of(padded, whole_text=self.recipe.loss == "text").to(self.stack.base.device)
-        with self.stack.active(list(part), answer_RT=rows.answer_RT):
-            with torch.autocast(rows.ids_RT.device.type, dtype=torch.bfloat16, enabled=self.recipe.bf16):
-                logits_RKV = last_logits(
+        run = self._packed if self._share else self._rows
+        with run(part) as (logits_PV, row_M, token_M, head_M):
+            logits_PV = logits_PV.to(torch.promote_types(logits_PV.dtype, torch.float32))
+            nll_M = -logits_PV.log_softmax(-1)[row_M, token_M]
+            counts_H = torch.tensor([targets[name] for name in part], device=nll_M.device)
+            loss_H = nll_M.new_zeros(len(part)).index_add(0, head_M, nll_M) / counts_H
+            # Heads share no weights, so the sum of their losses gives each head its own gradient.
+            loss_H.sum().backward()
+        return dict(zip(part, loss_H.tolist(), strict=True))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.stack.base.device.type, dtype=torch.bfloat16, enabled=self.recipe.bf16)
+
+    @contextlib.contextmanager
+    def _packed(self, part: dict[str, list[TokenPair]]) -> Iterator[_Predictions]:
+        """Read each head's batch as a prefix tree, without padding; prompts that the base reads are read once."""
+        model = self.stack.base.model
+        slots_of, pool = None, Pool()
+        trees = [Tree.of([(pair.inputs, len(self._prompt(pair))) for pair in batch]) for batch in part.values()]
+        if self.stack.activation == "answer":
+            prompts = self._prompts
+            if prompts is None:
+                with self._autocast():
+                    prompts = Prompts(model, [self._prompt(pair) for batch in part.values() for pair in batch])
+            pool, slots_of = prompts.pool, []
+            for tree, batch in zip(trees, part.values(), strict=True):
+                slots = np.zeros(len(tree), dtype=np.int64)
+                for path, pair in zip(tree.paths, batch, strict=True):
+                    prompt = self._prompt(pair)
+                    slots[path[: len(prompt)]] = prompts.slots[prompt]
+                slots_of.append(slots)
+        plan = plan_new(trees, slots_of)
+        places, tokens, heads = [], [], []
+        for head, (tree, flat, batch) in enumerate(zip(trees, plan.flat_Gn, part.values(), strict=True)):
+            for path, pair in zip(tree.paths, batch, strict=True):
+                wanted = _labels(pair, self.recipe.loss)
+                places.append(flat[path[-len(wanted) :]])
+                tokens.extend(wanted)
+                heads.extend([head] * len(wanted))
+        distinct, row_M = np.unique(np.concatenate(places), return_inverse=True)
+        spans = [(name, *span) for name, span in zip(part, plan.spans, strict=True)]
+        device = self.stack.base.device
+        with self.stack.active(spans, len(plan.ids_N)), reads_trees(model, plan, pool):
+            with self._autocast():
+                logits_1PV = logits_at(
+                    model,
+                    torch.from_numpy(distinct).to(device),
+                    input_ids=plan.ids_N[None].to(device),
+                    position_ids=plan.positions_N[None].to(device),
+                )
+            index = (torch.from_numpy(row_M), torch.tensor(tokens), torch.tensor(heads))
+            yield logits_1PV[0], *(some.to(device) for some in index)
+
+    @contextlib.contextmanager
+    def _rows(self, part: dict[str, list[TokenPair]]) -> Iterator[_Predictions]:
+        """Read every example as a row of its own: for models that packed trees cannot be read with."""
+        whole = self.recipe.loss == "text"
+        rows = rows_of([pair for batch in part.values() for pair in batch], whole_text=whole).to(self.stack.base.device)
+        length, first = rows.ids_RT.shape[1], 0
+        spans: list[tuple[str, int, int]] = []
+        for name, batch in part.items():
+            spans += [(n, first + a, first + b) for n, a, b in self.stack.spans_of_rows(name, batch, length)]
+            first += len(batch) * length
+        with self.stack.active(spans, rows.ids_RT.numel()):
+            with self._autocast():
+                logits_RKV = logits_at(
                     self.stack.base.model,
                     rows.keep,
                     input_ids=rows.ids_RT,
                     attention_mask=rows.attention_RT,
                     position_ids=rows.positions_RT,
                 )
-            nll_RK = F.cross_entropy(
-                logits_RKV.to(torch.promote_types(logits_RKV.dtype, torch.float32)).flatten(0, 1),
-                rows.labels_RK.flatten(),
-                ignore_index=-100,
-                reduction="none",
-            ).view_as(rows.labels_RK)
-            counts = torch.tensor([targets[name] for name in part], device=nll_RK.device)
-            loss_H = nll_RK.view(len(part), -1).sum(1) / counts
-            # Heads share no weights, so the sum of their losses gives each head its own gradient.
-            loss_H.sum().backward()
-        return dict(zip(part, loss_H.tolist(), strict=True))
+            row_M, place_M = (rows.labels_RK != -100).nonzero(as_tuple=True)
+            head_R = torch.repeat_interleave(torch.tensor([len(batch) for batch in part.values()])).to(row_M.device)
+            tokens = rows.labels_RK[row_M, place_M]
+            yield logits_RKV.flatten(0, 1), row_M * rows.keep + place_M, tokens, head_R[row_M]
 
     def _identity(self) -> dict[str, object]:
         """What a state must agree on to be gone on from."""
@@ -250,6 +378,11 @@ class Trainer:
                         key: value if key == "step" else value.to(piece.device) for key, value in found.items()
                     }
         return steps
+
+
+def _labels(pair: TokenPair, loss: str) -> tuple[int, ...]:
+    """What is to be predicted of a pair, from the end of its sequence backwards without gaps."""
+    return (pair.context[1:] if loss == "text" else ()) + pair.completion
 
 
 @contextlib.contextmanager

@@ -1,0 +1,108 @@
+"""What the benchmarks share: the random model, its tokenizer, the questions, and how a run is described."""
+
+import datetime
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from likra.heads import Base, HeadStack, as_base
+from likra.questions import Prompter, Question, load
+
+VOCABULARY, CONTEXT = 32_000, 4_096
+SIZES: dict[str, dict[str, Any]] = {
+    "50M": {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 10, "num_attention_heads": 8},
+    "3M": {
+        "hidden_size": 192,
+        "intermediate_size": 512,
+        "num_hidden_layers": 6,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "vocab_size": 4096,
+        "max_position_embeddings": 512,
+    },  # the shape of stories3M
+}
+
+
+def tokenizer(texts: list[str], vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on the questions themselves, for words to be as long in tokens as in life."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=vocabulary, special_tokens=["<s>", "</s>"], initial_alphabet=alphabet, show_progress=False
+        ),
+    )
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+
+
+def questions(data: str) -> tuple[list[Question], list[Question]]:
+    """(training questions, test questions) of a source."""
+    source = load(data)
+    return source.questions["train"], source.questions.get("test") or source.questions["validation"]
+
+
+def random_base(size: str, train: list[Question], seed: int = 0) -> Base:
+    """A Llama with random weights, tied embeddings, and a tokenizer made for the questions."""
+    shape = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, **SIZES[size]}
+    config = LlamaConfig(
+        **shape, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1, pad_token_id=1, dtype="float32"
+    )
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    texts = [" ".join((question.text, *question.choices)) for question in train]
+    return as_base(model, tokenizer(texts, shape["vocab_size"]), name=f"random Llama {size}")
+
+
+def perturb(stack: HeadStack, seed: int = 0) -> None:
+    """Heads as training leaves them: every B away from zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in stack.layers.values():
+        layer.b.data.copy_(torch.randn(layer.b.shape, generator=generator) * 0.01)
+
+
+def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
+    """How long a call takes, and what it returns."""
+    start = time.perf_counter()
+    value = run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, value
+
+
+def prompters(style: str, train: list[Question]) -> dict[str, Prompter]:
+    """The three ways of prompting that are compared."""
+    return {
+        "0-shot": Prompter(style),
+        "25-shot, sampled per question": Prompter(style, 25, train, sampled=True),
+        "25-shot, fixed": Prompter(style, 25, train),
+    }
+
+
+def machine() -> str:
+    """One line on where and when this ran."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    threads = torch.get_num_threads()
+    return f"{name}, {threads} threads, torch {torch.__version__}, {datetime.date.today().isoformat()}"
+
+
+def processor() -> str:
+    """The processor's name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def scratch() -> Path:
+    """A new folder that the system may clear."""
+    return Path(tempfile.mkdtemp(prefix="likra-benchmark-"))

@@ -1,0 +1,175 @@
+"""The attention of packed trees, as an implementation that transformers' models call."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, PreTrainedModel
+
+from likra.reading.plan import Layout, Plan
+
+NAME = "likra"
+
+#: What some models add to attention and a packed reading does not.
+_UNKNOWN = ("softcap", "s_aux", "position_bias", "head_mask", "cache")
+
+
+class CannotShare(RuntimeError):
+    """The model's attention is of a kind that packed trees cannot be read with."""
+
+
+class Pool:
+    """Keys and values of tokens that were read before, for each attention layer [slots, key-value heads, head size]."""
+
+    def __init__(self) -> None:
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._waiting: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def of(self, layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of one layer."""
+        return self._layers[id(layer)]
+
+    def offer(self, layer: nn.Module, plan: Plan, key_Nkd: torch.Tensor, value_Nkd: torch.Tensor) -> None:
+        """Take what the plan wants kept; it stands in the pool after `commit`."""
+        rows = plan.store[0].to(key_Nkd.device)
+        if len(rows):
+            self._waiting[id(layer)] = (key_Nkd.detach()[rows], value_Nkd.detach()[rows])
+
+    def commit(self, plan: Plan) -> None:
+        """Move in what was offered. A reading that failed halfway is not committed, and so can be tried again."""
+        for layer, new in self._waiting.items():
+            if layer not in self._layers:
+                key, value = (some.new_zeros(plan.slots, *some.shape[1:]) for some in new)
+                self._layers[layer] = (key, value)
+            slots = plan.store[1].to(new[0].device)
+            for full, some in zip(self._layers[layer], new, strict=True):
+                full[slots] = some
+        self._waiting = {}
+
+    def discard(self) -> None:
+        """Forget what was offered."""
+        self._waiting = {}
+
+
+# The reading in progress. One at a time in a process; not per thread, because gradient checkpointing reads again in
+# the threads of the backward pass.
+_now: tuple[Plan, Pool] | None = None
+
+
+@contextlib.contextmanager
+def reads_trees(model: PreTrainedModel, plan: Plan, pool: Pool) -> Iterator[None]:
+    """Within the block the model reads the plan's packed tokens as one row: `input_ids` and `position_ids` [1, N]."""
+    global _now
+    configs = {id(c): c for c in (getattr(m, "config", None) for m in model.modules()) if c is not None}
+    usual = [(config, config._attn_implementation) for config in configs.values()]
+    before, _now = _now, (plan, pool)
+    try:
+        for config, _ in usual:
+            config._attn_implementation = NAME
+        yield
+        pool.commit(plan)
+    finally:
+        pool.discard()
+        _now = before
+        for config, name in usual:
+            config._attn_implementation = name
+
+
+def attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of packed tokens [1, heads, N, head size] to their ancestors; returns [1, N, heads, head size]."""
+    assert _now is not None
+    plan, pool = _now
+    if query.shape[0] != 1 or query.shape[2] != len(plan.ids_N) or any(others.get(k) is not None for k in _UNKNOWN):
+        raise CannotShare
+    query_Nhd, key_Nkd, value_Nkd = (x[0].transpose(0, 1) for x in (query, key, value))
+    layout = plan.layout(sliding_window, query.device, query.dtype)
+    keys_Mkd, values_Mkd = key_Nkd, value_Nkd
+    if len(layout.past):
+        old_key, old_value = pool.of(module)
+        keys_Mkd = torch.cat([old_key[layout.past], keys_Mkd])
+        values_Mkd = torch.cat([old_value[layout.past], values_Mkd])
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if layout.trunk:
+        out_Nhd = _with_trunk(layout, query_Nhd, keys_Mkd, values_Mkd, *pool.of(module), scale)
+    else:
+        parts = []
+        for rectangle in layout.rectangles:
+            q, k, v = _taken(rectangle.queries_Bq, rectangle.keys_Bk, query_Nhd, keys_Mkd, values_Mkd)
+            out = F.scaled_dot_product_attention(q, k, v, rectangle.mask_B1qk, scale=scale, enable_gqa=True)
+            parts.append(out.transpose(1, 2).flatten(0, 1))
+        out_Nhd = (parts[0] if len(parts) == 1 else torch.cat(parts)).index_select(0, layout.restore_N)
+    pool.offer(module, plan, key_Nkd, value_Nkd)
+    return out_Nhd.unsqueeze(0), None
+
+
+def _taken(
+    queries_Bq: torch.Tensor, keys_Bk: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+) -> list[torch.Tensor]:
+    """[B, heads, places, head size] of the places of a rectangle."""
+    pairs = ((queries_Bq, query), (keys_Bk, key), (keys_Bk, value))
+    return [
+        x.index_select(0, places.flatten()).unflatten(0, tuple(places.shape)).transpose(1, 2) for places, x in pairs
+    ]
+
+
+def _with_trunk(
+    layout: Layout,
+    query_Nhd: torch.Tensor,
+    key_Mkd: torch.Tensor,
+    value_Mkd: torch.Tensor,
+    old_key: torch.Tensor,
+    old_value: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """Attention to the trunk and to the rest, apart, joined by their normalisers (as in Juravsky et al. 2024)."""
+    parts, logs = [], []
+    for rectangle in layout.rectangles:
+        q, k, v = _taken(rectangle.queries_Bq, rectangle.keys_Bk, query_Nhd, key_Mkd, value_Mkd)
+        out, log = _normalised(q, k, v, rectangle.mask_B1qk, scale)
+        parts.append(out.transpose(1, 2).flatten(0, 1))
+        logs.append(log.transpose(1, 2).flatten(0, 1))
+    near_Nhd = torch.cat(parts).index_select(0, layout.restore_N)
+    near_Nh = torch.cat(logs).index_select(0, layout.restore_N)
+    q = query_Nhd.unflatten(0, (layout.groups, -1)).transpose(1, 2)
+    slots = old_key.shape[0] // layout.groups
+    k, v = (
+        x[: layout.groups * slots].unflatten(0, (layout.groups, slots))[:, : layout.trunk].transpose(1, 2)
+        for x in (old_key, old_value)
+    )
+    out, log = _normalised(q, k, v, None, scale)
+    far_Nhd, far_Nh = out.transpose(1, 2).flatten(0, 1), log.transpose(1, 2).flatten(0, 1)
+    share = torch.sigmoid(far_Nh - near_Nh).unsqueeze(-1).to(near_Nhd.dtype)
+    return torch.lerp(near_Nhd, far_Nhd, share)
+
+
+def _normalised(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention [B, heads, places, head size], and the log of each query's normaliser [B, heads, places] in float32."""
+    if q.device.type == "cpu" and q.shape[-1] == v.shape[-1] and not torch.is_grad_enabled():
+        out, log = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
+        return out, log
+    repeats = q.shape[1] // k.shape[1]
+    if repeats > 1:
+        k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
+    scores = (q @ k.transpose(-1, -2)).float() * scale
+    if mask is not None:
+        scores += mask
+    log = scores.logsumexp(-1)
+    return torch.exp(scores - log.unsqueeze(-1)).to(v.dtype) @ v, log
+
+
+AttentionInterface.register(NAME, attend)

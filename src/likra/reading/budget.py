@@ -1,0 +1,124 @@
+"""How much may be read at once: a budget of memory, and what reading costs of it."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from likra.reading.plan import BLOCK
+
+#: Packed tokens of one forward pass, whatever the memory: more gains no speed.
+TOKENS = {"cpu": 2048, "cuda": 16384}
+_SHARE = {"cpu": 0.25, "cuda": 0.6}  # of the free memory, where no budget is given
+_SPARE = 1.5  # what allocators and temporary tensors take on top of what is counted
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one forward pass may take.
+
+    Attributes:
+        tokens: Packed tokens.
+        logits: Places at which vocabulary logits are taken.
+    """
+
+    tokens: int
+    logits: int
+
+    def halved(self) -> "Budget":
+        """Half of it, for when memory ran out after all."""
+        return Budget(max(1, self.tokens // 2), max(1, self.logits // 2))
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, memory: int | None, groups: int, depth: int) -> "Budget":
+        """What fits into `memory` bytes beside the model.
+
+        Args:
+            model: The model.
+            memory: Bytes; None: a quarter of the free memory of a CPU, 60% of that of a GPU.
+            groups: Readers of every token.
+            depth: Tokens of the longest sequence.
+        """
+        config = model.config.get_text_config()
+        size, kept, most = model.dtype.itemsize, _kept(model), TOKENS[_kind(model)]
+        pool = config.num_hidden_layers * groups * depth * kept
+        # Of a token: the residual stream and its copies, the widest layer three times over (gate, up, product),
+        # queries and outputs of attention and what is gathered for it, its share of the keys of its block, and its row
+        # of the mask.
+        keys = depth + BLOCK
+        token = size * (
+            6 * config.hidden_size + 3 * _widest(model) + 6 * config.num_attention_heads * _head_size(model)
+        )
+        token += kept * (3 + keys / BLOCK) + 5 * keys
+        place = config.vocab_size * (size + 8)
+        room = max(0.0, _room(model, memory) / _SPARE - pool)
+        # Half for the layers, half for the logits: they are never there together, but allocators keep what was freed.
+        return cls(max(1, min(most, int(room / 2 / token))), max(1, min(most, int(room / 2 / place))))
+
+
+@dataclass(frozen=True)
+class TrainingBudget:
+    """What training may take.
+
+    Attributes:
+        tokens: Tokens of one forward and backward pass.
+        kept: Tokens whose keys and values may be kept for the whole run.
+    """
+
+    tokens: int
+    kept: int
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, memory: int | None, checkpointing: bool) -> "TrainingBudget":
+        """What fits into `memory` bytes beside the model, the heads and their optimizers; None as in `Budget.of`."""
+        config = model.config.get_text_config()
+        size, layers = model.dtype.itemsize, config.num_hidden_layers
+        free = _room(model, memory) / _SPARE
+        # Of a token in a layer: its inputs, norms and products, kept for the backward pass; and its logits, thrice.
+        layer = size * (8 * config.hidden_size + 5 * _widest(model)) + 3 * _kept(model)
+        token = (config.hidden_size * size if checkpointing else layer) * layers + layer + 12 * config.vocab_size
+        return cls(max(1, int(free / 2 / token)), int(free / 2 / (_kept(model) * layers)))
+
+
+def _room(model: PreTrainedModel, memory: int | None) -> float:
+    return free_memory(model.device) * _SHARE[_kind(model)] if memory is None else memory
+
+
+def _kind(model: PreTrainedModel) -> str:
+    return "cpu" if model.device.type == "cpu" else "cuda"
+
+
+def _head_size(model: PreTrainedModel) -> int:
+    config = model.config.get_text_config()
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _kept(model: PreTrainedModel) -> int:
+    """Bytes of the keys and values of one token in one layer."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return int(2 * heads * _head_size(model) * model.dtype.itemsize)
+
+
+def _widest(model: PreTrainedModel) -> int:
+    """Features of the widest layer but the output embedding."""
+    head = model.get_output_embeddings()
+    found = [m.out_features for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
+    return max(found, default=4 * model.config.get_text_config().hidden_size)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # not every system tells
+        return 4 * 2**30
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

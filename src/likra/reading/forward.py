@@ -1,0 +1,37 @@
+"""Forward passes: of a plan's packed tokens, and of plain rows; logits only where they are needed."""
+
+import inspect
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from likra.reading.attention import Pool, reads_trees
+from likra.reading.plan import Plan
+
+
+def read(model: PreTrainedModel, plan: Plan, pool: Pool, places_P: torch.Tensor) -> torch.Tensor:
+    """Read a plan's tokens; returns the vocabulary logits [P, V] at some of them, and keeps in `pool` what it says."""
+    with reads_trees(model, plan, pool):
+        return logits_at(
+            model,
+            places_P.to(model.device),
+            input_ids=plan.ids_N[None].to(model.device),
+            position_ids=plan.positions_N[None].to(model.device),
+        )[0]
+
+
+def logits_at(model: PreTrainedModel, places: int | torch.Tensor, **inputs: Any) -> torch.Tensor:
+    """Vocabulary logits, [R, places, V], at the last so many places of each row, or at the given ones.
+
+    Inputs that the model does not take are left out: a model without `logits_to_keep` computes all and is sliced, one
+    without `position_ids` counts for itself.
+    """
+    taken = inspect.signature(model.forward).parameters
+    if "position_ids" not in taken:
+        inputs.pop("position_ids", None)
+    if "logits_to_keep" in taken:
+        logits: torch.Tensor = model(**inputs, use_cache=False, logits_to_keep=places).logits
+        return logits
+    logits = model(**inputs, use_cache=False).logits
+    return logits[:, -places:] if isinstance(places, int) else logits[:, places]

@@ -1,0 +1,86 @@
+"""Whether a model can be read as packed trees: found by trying, once."""
+
+import inspect
+import logging
+
+import torch
+from transformers import PreTrainedModel
+
+from likra.reading.attention import CannotShare, Pool
+from likra.reading.forward import logits_at, read
+from likra.reading.plan import TRUNK, plan_range
+from likra.reading.tree import Tree
+
+logger = logging.getLogger(__name__)
+
+_FOUND = "_likra_can_share"  # set on the model: what trying it found
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3}  # nats; half precision gets more
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+_BRANCHES = ((17, 19, 23), (17, 31), (37,))
+
+
+def can_share(model: PreTrainedModel, longest: int) -> bool:
+    """Whether packed trees give the likelihoods of plain forward passes, for sequences of at most `longest` tokens.
+
+    A model whose tokens depend on more than their ancestors and positions (a recurrent state, an attention of another
+    kind) reads every sequence on its own instead; a warning says so.
+    """
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    # Long enough for what packed trees do, and for the sliding window to matter where it will.
+    length = min(TRUNK, getattr(config, "max_position_embeddings", TRUNK) - 6) + 6
+    if window is not None and window < longest:
+        length = max(length, window + 6)
+    found: dict[int, bool] = model.__dict__.setdefault(_FOUND, {})
+    if length not in found:
+        found[length] = _scales_alike(model, longest) and _probe(model, length)
+        if not found[length]:
+            logger.warning(
+                "%s cannot share one reading of what its prompts have in common; each is read on its own (slower).",
+                type(model).__name__,
+            )
+    return found[length]
+
+
+def _scales_alike(model: PreTrainedModel, longest: int) -> bool:
+    """False where the rotation of a token depends on the longest sequence that is read beside it."""
+    rope = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    return not any(
+        kind.get("rope_type") in ("dynamic", "longrope")
+        and longest > (kind.get("original_max_position_embeddings") or model.config.max_position_embeddings)
+        for kind in kinds
+    )
+
+
+@torch.inference_mode()
+def _probe(model: PreTrainedModel, length: int) -> bool:
+    config = model.config.get_text_config()
+    # Chunks (Llama 4) and local layers (GPT-Neo) would pass for full attention on a short probe.
+    if set(getattr(config, "layer_types", None) or ()) - _KNOWN_LAYERS or getattr(config, "attention_types", None):
+        return False
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return False
+    vocabulary = config.vocab_size
+    context = tuple((5 + 7 * place + place * place) % vocabulary for place in range(max(1, length - 3)))
+    branches = [tuple(token % vocabulary for token in branch) for branch in _BRANCHES]
+    tree = Tree.of([(context + branch, 0) for branch in branches])
+    at = torch.tensor([path[-1] for path in tree.paths])
+    try:
+        whole = read(model, plan_range(tree, 0, len(tree), 1, length), Pool(), at)
+        # And in two stretches, the second of which finds the context in the pool.
+        pool, cut = Pool(), len(context)
+        read(model, plan_range(tree, 0, cut, 1, length), pool, at[:0])
+        split = read(model, plan_range(tree, cut, len(tree), 1, length), pool, at - cut)
+    except (CannotShare, TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return False
+    ids = [torch.tensor([context + branch], device=model.device) for branch in branches]
+    plain = torch.cat([logits_at(model, 1, input_ids=row)[0] for row in ids])
+    tolerance = _TOLERANCE.get(model.dtype, 0.25)
+    likely = plain.float().log_softmax(-1)
+    near = likely > likely.amax(-1, keepdim=True) - 10  # rounding may do what it likes to the hopeless
+    return all(
+        bool(((logits.float().log_softmax(-1) - likely).abs()[near] < tolerance).all()) for logits in (whole, split)
+    )
