@@ -43,7 +43,10 @@ def tokenizer(texts: list[str], vocabulary: int = VOCABULARY) -> PreTrainedToken
         ),
     )
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    made = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    # The harness cuts a model's vocabulary down to its tokenizer's where it loads an adapter.
+    made.add_tokens([f"<unused-{number}>" for number in range(vocabulary - len(made))])
+    return made
 
 
 def questions(data: str) -> tuple[list[Question], list[Question]]:

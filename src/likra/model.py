@@ -1,6 +1,7 @@
 """`Likra`: a base model with a head that learned right answers and a head that learned wrong ones."""
 
 import json
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,15 @@ from transformers import PreTrainedModel
 from likra import __version__
 from likra.errors import InputError
 from likra.files import new_folder, sha256
-from likra.heads.adapters import CONFIG, WEIGHTS, adapter_config, adapter_weights, read_adapter, write_adapter
+from likra.heads.adapters import (
+    CONFIG,
+    WEIGHTS,
+    adapter_config,
+    adapter_weights,
+    invocation,
+    read_adapter,
+    write_adapter,
+)
 from likra.heads.base import Base, as_base, load_base
 from likra.heads.recipe import Recipe
 from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
@@ -27,7 +36,9 @@ from likra.questions.negatives import positives as make_positives
 from likra.questions.prompts import Prompter
 from likra.questions.question import Example, Question
 from likra.questions.sources import Source, load, right_answers
-from likra.questions.tokens import TokenPair, encode_pair
+from likra.questions.tokens import TokenPair, common_ending, encode_pair
+
+logger = logging.getLogger(__name__)
 
 POSITIVE, NEGATIVE = "positive", "negative"
 MANIFEST, LOSSES = "likra.json", "losses.jsonl"
@@ -194,6 +205,7 @@ class Likra:
             alpha=self.recipe.alpha,
             targets=self.recipe.target_names,
             activation=self.recipe.activation,
+            invocation=common_ending(self.base.tokenizer, [pair.context for found in pairs.values() for pair in found]),
             # Two heads of one seed would start out equal; the paper's are independent adapters.
             seeds=[2 * self.recipe.seed + (name == NEGATIVE) for name in self.heads],
         )
@@ -393,6 +405,11 @@ class Likra:
         """
         if self.stack is None:
             raise InputError("this Likra has no heads yet; call fit before save_pretrained.")
+        if self.stack.activation == "answer" and not self.stack.invocation:
+            logger.warning(
+                "the training prompts do not all end in the same tokens, which is how PEFT could tell where an answer "
+                "begins; it will apply these heads to prompts too and score otherwise; likra will not"
+            )
         with new_folder(Path(folder)) as work:
             names = {name: name for name in self.heads}
             write_heads(
@@ -431,17 +448,25 @@ class Likra:
             weight=manifest["weight"],
             style=manifest["prompt"]["style"],
         )
-        likra._read({name: folder / where for name, where in manifest["heads"].items()}, manifest["activation"])
+        folders = {name: folder / where for name, where in manifest["heads"].items()}
+        likra._read(folders, manifest["activation"], tuple(manifest.get("invocation", ())))
         likra.training = manifest["training"]
         likra.losses = [Step(**json.loads(line)) for line in (folder / LOSSES).read_text(encoding="utf-8").splitlines()]
         return likra
 
-    def _read(self, folders: dict[str, Path], activation: str = "everywhere") -> None:
+    def _read(self, folders: dict[str, Path], activation: str = "everywhere", wakes: tuple[int, ...] = ()) -> None:
         """Load adapters into a new stack that is as wide as they need."""
+        found = {invocation(adapter_config(folder)) for folder in folders.values()}
+        if len(found) > 1:
+            raise InputError(
+                f"{', '.join(map(str, folders.values()))}: the adapters are not woken by the same tokens "
+                "(alora_invocation_tokens); train them alike."
+            )
+        if () not in found:
+            activation, [wakes] = "answer", found
         paths: dict[str, None] = {}
         rank = 1
         for folder in folders.values():
-            adapter_config(folder)
             for path, (a, _) in adapter_weights(folder).items():
                 paths[path] = None
                 rank = max(rank, a.shape[0])
@@ -451,7 +476,9 @@ class Likra:
                 f"{', '.join(map(str, folders.values()))}: adapts {lacking[0]}, which {self.base.name} lacks; it was "
                 "trained on another base."
             )
-        self.stack = HeadStack(self.base, list(folders), rank=rank, targets=list(paths), activation=activation)
+        self.stack = HeadStack(
+            self.base, list(folders), rank=rank, targets=list(paths), activation=activation, invocation=wakes
+        )
         for name, folder in folders.items():
             read_adapter(self.stack, name, folder)
 
@@ -487,6 +514,7 @@ def write_heads(
         "weight": weight,
         "prompt": {"style": style},
         "activation": stack.activation,
+        "invocation": list(stack.invocation),
         "recipe": recipe.as_dict(),
         "training": training,
         "files": {str(path.relative_to(folder)): sha256(path) for path in files},

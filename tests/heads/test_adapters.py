@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -13,7 +14,7 @@ from likra.heads import HeadStack, read_adapter, write_adapter
 from likra.likelihood.engine import score
 from likra.model import Likra
 from likra.questions import Prompter, Question
-from likra.questions.tokens import encode_pair
+from likra.questions.tokens import common_ending, encode_pair
 from tests.conftest import ARCHITECTURES, tiny_base
 from tests.likelihood.test_engine import perturb
 
@@ -50,6 +51,35 @@ def test_peft_loads_a_saved_head_and_scores_the_same(
         write_adapter(stack, name, tmp_path / name)
         model = PeftModel.from_pretrained(tiny_base(tokenizer, architecture).model, str(tmp_path / name)).eval()
         assert_equal(table, name, peft_likelihoods(model, tokenizer, questions))
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "opt"])  # PEFT's fails on OPT's MLP
+def test_peft_loads_an_answer_head_as_activated_lora_and_scores_the_same(
+    architecture: str, tokenizer: Any, questions: list[Question], tmp_path: Path
+) -> None:
+    base = tiny_base(tokenizer, architecture)
+    contexts = [encode_pair(tokenizer, *PROMPTER.pairs(question)[0], 128).context for question in questions]
+    ending = common_ending(tokenizer, contexts)
+    assert tokenizer.decode(ending) == "Answer:"
+    stack = HeadStack(base, ["one", "two"], rank=4, alpha=7, activation="answer", invocation=ending)
+    perturb(stack)
+    table = score(base, stack, questions, PROMPTER, ("one", "two"))
+    for name in ("one", "two"):
+        write_adapter(stack, name, tmp_path / name)
+        model = PeftModel.from_pretrained(tiny_base(tokenizer, architecture).model, str(tmp_path / name)).eval()
+        assert_equal(table, name, peft_likelihoods(model, tokenizer, questions))
+    # And they come back as heads that act only on answers.
+    again = Likra.from_adapters(
+        tiny_base(tokenizer, architecture), positive=tmp_path / "one", negative=tmp_path / "two"
+    ).likelihoods(questions, PROMPTER)
+    np.testing.assert_allclose(again.head("positive"), table.head("one"), atol=1e-5)
+    other = Likra.from_base(tiny_base(tokenizer, architecture), role="sft")
+    other.fit(questions, progress=False)
+    other.save_pretrained(tmp_path / "plain")
+    with pytest.raises(InputError, match="not woken by the same tokens"):
+        Likra.from_adapters(
+            tiny_base(tokenizer, architecture), positive=tmp_path / "plain" / "positive", negative=tmp_path / "two"
+        )
 
 
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], ["model.layers.1.mlp.up_proj"]])

@@ -17,6 +17,7 @@ from likra.errors import InputError
 from likra.heads import Base, HeadStack, Recipe, Step, Trainer
 from likra.heads import training as training_module
 from likra.questions import TokenPair, encode_pair
+from likra.questions.tokens import common_ending
 from likra.reading import can_share
 from tests.conftest import ARCHITECTURES, tiny_base
 
@@ -68,18 +69,23 @@ def distance(one: HeadStack, other: HeadStack, name: str) -> float:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
-@pytest.mark.parametrize("loss", ["answer", "text"])
-def test_training_equals_a_plain_peft_loop(architecture: str, loss: Any, tokenizer: Any) -> None:
-    recipe = Recipe(learning_rate=1e-2, batch_size=4, rank=4, alpha=8, loss=loss)
+@pytest.mark.parametrize(
+    ("loss", "activation"), [("answer", "everywhere"), ("text", "everywhere"), ("answer", "answer")]
+)
+def test_training_equals_a_plain_peft_loop(architecture: str, loss: Any, activation: str, tokenizer: Any) -> None:
+    recipe = Recipe(learning_rate=1e-2, batch_size=4, rank=4, alpha=8, loss=loss, activation=activation)
     data = examples(tokenizer, 18)
     base = tiny_base(tokenizer, architecture)
-    stack = HeadStack(base, ["one"], rank=4, alpha=8, seeds=[3])
+    ending = common_ending(tokenizer, [pair.context for pair in data])
+    stack = HeadStack(base, ["one"], rank=4, alpha=8, seeds=[3], activation=activation, invocation=ending)
     first = {path: a.clone() for path, (a, _) in stack.weights("one").items()}
     steps = Trainer(stack, {"one": data}, recipe).run()
 
     plain = tiny_base(tokenizer, architecture).model
     names = sorted({path.rsplit(".", 1)[-1] for path in first})
-    model = get_peft_model(plain, LoraConfig(r=4, lora_alpha=8, target_modules=names, task_type="CAUSAL_LM")).eval()
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=names, task_type="CAUSAL_LM")
+    config.alora_invocation_tokens = list(ending) if activation == "answer" else None
+    model = get_peft_model(plain, config).eval()
     for path, a in first.items():
         model.base_model.model.get_submodule(path).lora_A["default"].weight.data.copy_(a)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)

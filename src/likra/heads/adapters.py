@@ -19,13 +19,14 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
 #: Parts of PEFT's LoraConfig that change what an adapter computes and that a head does not have.
-_UNSUPPORTED = ("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices", "alora_invocation_tokens")
+_UNSUPPORTED = ("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices")
 
 
 def write_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     """Write one head so that `peft.PeftModel.from_pretrained(base, folder)` loads it.
 
-    PEFT applies it on every token; a head of `activation="answer"` therefore scores otherwise there.
+    A head of `activation="answer"` is written as Activated LoRA where its stack knows the tokens that every prompt ends
+    in. Without them PEFT applies it to the prompt too, and it scores otherwise there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     weights = stack.weights(name)
@@ -37,6 +38,7 @@ def write_adapter(stack: HeadStack, name: str, folder: Path) -> None:
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
+        alora_invocation_tokens=list(stack.invocation) or None,
         inference_mode=True,
         fan_in_fan_out=any(isinstance(layer.base, Conv1D) for layer in stack.layers.values()),
         base_model_name_or_path=stack.base.name,
@@ -86,6 +88,11 @@ def adapter_config(folder: Path) -> LoraConfig:
     return config
 
 
+def invocation(config: LoraConfig) -> tuple[int, ...]:
+    """The tokens that wake an Activated LoRA; empty for plain LoRA."""
+    return tuple(config.alora_invocation_tokens or ())
+
+
 def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     """Load a PEFT LoRA adapter into one head of a stack.
 
@@ -95,6 +102,8 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
         InputError: A file is missing or damaged, or the adapter does not fit the base.
     """
     config = adapter_config(folder)
+    if (found := invocation(config)) and found != stack.invocation:
+        raise InputError(f"{folder}: is an Activated LoRA of tokens {list(found)}; these heads are of other ones.")
     weights = adapter_weights(folder)
     ranks = {a.shape[0] for a, _ in weights.values()}
     for path, (a, b) in weights.items():

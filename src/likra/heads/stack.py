@@ -65,7 +65,7 @@ class HeadStack:
         self.base = base
         self.names = list(names)
         self.activation = activation
-        self.invocation = tuple(invocation)
+        self.invocation = tuple(invocation) if activation == "answer" else ()
         self.ranks = [rank] * len(names)
         if any(isinstance(module, StackedLora) for module in base.model.modules()):
             raise InputError(

@@ -92,6 +92,17 @@ def _pair(tokenizer: Any, whole: list[int], depth: int, text: str, max_length: i
     return TokenPair(tuple(context[cut:]), tuple(completion), cut)
 
 
+def common_ending(tokenizer: Any, contexts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The ids that all contexts end in, as far as they are of one line: those of "Answer:", say. May be empty."""
+    ending = contexts[0]
+    for context in contexts:
+        length = min(len(ending), len(context))
+        same = next((n for n in range(length) if ending[-1 - n] != context[-1 - n]), length)
+        ending = ending[len(ending) - same :]
+    lines = [place for place, token in enumerate(ending) if "\n" in tokenizer.decode([token])]
+    return ending[lines[-1] + 1 :] if lines else ending
+
+
 def prefix_id(tokenizer: Any) -> int:
     """The id that stands for an empty context: BOS, or EOS where there is no BOS."""
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):

@@ -16,7 +16,7 @@ from likra.likelihood.table import BASE, Likelihoods
 from likra.questions.negatives import negatives, positives
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
-from likra.questions.tokens import encode_pair
+from likra.questions.tokens import common_ending, encode_pair
 
 
 @dataclass
@@ -95,15 +95,6 @@ def learning_curve(
     _check(sizes, len(train), recipe, kind)
     prompter = Prompter(style)
     names = [name for seed in seeds for name in head_names(seed)]
-    stack = HeadStack(
-        base,
-        names,
-        rank=recipe.rank,
-        alpha=recipe.alpha,
-        targets=recipe.target_names,
-        activation=recipe.activation,
-        seeds=[2 * seed + side for seed in seeds for side in (0, 1)],
-    )
     data, orders = {}, {}
     for seed in seeds:
         drawn = random.Random(seed).sample(list(train), sizes[-1])
@@ -111,6 +102,16 @@ def learning_curve(
         for name, side in zip(head_names(seed), examples, strict=True):
             data[name] = [encode_pair(base.tokenizer, e.prompt, e.completion, base.max_length) for e in side]
             orders[name] = seed
+    stack = HeadStack(
+        base,
+        names,
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        targets=recipe.target_names,
+        activation=recipe.activation,
+        invocation=common_ending(base.tokenizer, [pair.context for pairs in data.values() for pair in pairs] or [()]),
+        seeds=[2 * seed + side for seed in seeds for side in (0, 1)],
+    )
     curve = Curve(sizes, seeds, stack)
     steps = recipe.steps(sizes[-1])
 
