@@ -52,7 +52,9 @@ class Counter:
         return self
 
 
-def distinct(base: Base, questions: list[Question], prompter: Prompter, answer: bool, reach: int) -> collections.Counter:
+def distinct(
+    base: Base, questions: list[Question], prompter: Prompter, answer: bool, reach: int
+) -> collections.Counter:
     """Tokens, pairs of attention and logits of reading every distinct token once; counted on its own, as a dictionary.
 
     `answer`: tokens before the last `reach` of each prompt are read once, the others once for each of three readers.
@@ -120,9 +122,11 @@ def difference(table: Likelihoods, name: str, theirs: list[list[float]]) -> floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="arc-challenge", help="a source of questions, as `likra train --data` takes it")
+    parser.add_argument(
+        "--data", default="arc-challenge", help="a source of questions, as `likra train --data` takes it"
+    )
     parser.add_argument("--questions", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=8, help="the harness's batch size")
+    parser.add_argument("--batch", type=int, default=1, help="the harness's batch size; 1 is its default")
     parser.add_argument("--only", default="", help="a part of the names of the promptings to run")
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "likra"
-ROOMS = ["questions", "heads", "likelihood", "judge", "model", "study", "report", "world", "cli"]
-FOUNDATION = {"errors", "files", "builtin", "progress", "hub"}
+ROOMS = ["questions", "reading", "heads", "likelihood", "judge", "model", "study", "report", "world", "cli"]
+FOUNDATION = {"errors", "files", "builtin", "progress", "hub", "parallel"}
 
 
 def room(module: str) -> str | None:

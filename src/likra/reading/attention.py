@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedModel
 
-from likra.reading.plan import Layout, Plan
+from likra.reading.plan import Chain, Plan
 
 NAME = "likra"
 
@@ -102,17 +102,60 @@ def attend(
         keys_Mkd = torch.cat([old_key[layout.past], keys_Mkd])
         values_Mkd = torch.cat([old_value[layout.past], values_Mkd])
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if layout.trunk:
-        out_Nhd = _with_trunk(layout, query_Nhd, keys_Mkd, values_Mkd, *pool.of(module), scale)
-    else:
-        parts = []
-        for rectangle in layout.rectangles:
-            q, k, v = _taken(rectangle.queries_Bq, rectangle.keys_Bk, query_Nhd, keys_Mkd, values_Mkd)
+    # Keys that are attended to apart are joined by their normalisers (as in Juravsky et al. 2024, arXiv 2402.05099).
+    apart = bool(layout.trunk or layout.chains)
+    outs, logs = [], []
+    for rectangle in layout.rectangles:
+        q, k, v = _taken(rectangle.queries_Bq, rectangle.keys_Bk, query_Nhd, keys_Mkd, values_Mkd)
+        if apart:
+            out, log = _normalised(q, k, v, rectangle.mask_B1qk, scale)
+            logs.append(log.transpose(1, 2).flatten(0, 1))
+        else:
             out = F.scaled_dot_product_attention(q, k, v, rectangle.mask_B1qk, scale=scale, enable_gqa=True)
-            parts.append(out.transpose(1, 2).flatten(0, 1))
-        out_Nhd = (parts[0] if len(parts) == 1 else torch.cat(parts)).index_select(0, layout.restore_N)
+        outs.append(out.transpose(1, 2).flatten(0, 1))
+    for chain in layout.chains:
+        out, log = _along(chain, query_Nhd, key_Nkd, value_Nkd, keys_Mkd, values_Mkd, scale)
+        outs.append(out.transpose(1, 2).flatten(0, 1))
+        logs.append(log.transpose(1, 2).flatten(0, 1))
+    out_Nhd = torch.cat(outs).index_select(0, layout.restore_N)
+    if layout.trunk:
+        q = query_Nhd.unflatten(0, (layout.groups, -1)).transpose(1, 2)
+        k, v = (x.unflatten(0, (layout.groups, -1))[:, : layout.trunk].transpose(1, 2) for x in pool.of(module))
+        far, log = (x.transpose(1, 2).flatten(0, 1) for x in _normalised(q, k, v, None, scale))
+        out_Nhd = _joined(out_Nhd, torch.cat(logs).index_select(0, layout.restore_N), far, log)
     pool.offer(module, plan, key_Nkd, value_Nkd)
     return out_Nhd.unsqueeze(0), None
+
+
+def _joined(near: torch.Tensor, near_log: torch.Tensor, far: torch.Tensor, far_log: torch.Tensor) -> torch.Tensor:
+    """Attention to two sets of keys [..., head size] from attention to each and the logs of the normalisers [...]."""
+    share = torch.sigmoid(far_log - near_log).unsqueeze(-1).to(near.dtype)
+    return torch.lerp(near, far, share)
+
+
+def _along(
+    chain: Chain,
+    query_Nhd: torch.Tensor,
+    key_Nkd: torch.Tensor,
+    value_Nkd: torch.Tensor,
+    keys_Mkd: torch.Tensor,
+    values_Mkd: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention of a chain [G, heads, tokens, head size] to itself and what is above, and the logs of normalisers."""
+    q, k, v = (
+        x.unflatten(0, (chain.groups, -1))[:, chain.first : chain.last].transpose(1, 2)
+        for x in (query_Nhd, key_Nkd, value_Nkd)
+    )
+    out, log = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, is_causal=True, scale=scale)
+    if chain.keys_Gk.shape[1]:
+        k, v = (
+            x.index_select(0, chain.keys_Gk.flatten()).unflatten(0, tuple(chain.keys_Gk.shape)).transpose(1, 2)
+            for x in (keys_Mkd, values_Mkd)
+        )
+        far, far_log = _normalised(q, k, v, None, scale)
+        out, log = _joined(out, log, far, far_log), torch.logaddexp(log, far_log)
+    return out, log
 
 
 def _taken(
@@ -123,36 +166,6 @@ def _taken(
     return [
         x.index_select(0, places.flatten()).unflatten(0, tuple(places.shape)).transpose(1, 2) for places, x in pairs
     ]
-
-
-def _with_trunk(
-    layout: Layout,
-    query_Nhd: torch.Tensor,
-    key_Mkd: torch.Tensor,
-    value_Mkd: torch.Tensor,
-    old_key: torch.Tensor,
-    old_value: torch.Tensor,
-    scale: float,
-) -> torch.Tensor:
-    """Attention to the trunk and to the rest, apart, joined by their normalisers (as in Juravsky et al. 2024)."""
-    parts, logs = [], []
-    for rectangle in layout.rectangles:
-        q, k, v = _taken(rectangle.queries_Bq, rectangle.keys_Bk, query_Nhd, key_Mkd, value_Mkd)
-        out, log = _normalised(q, k, v, rectangle.mask_B1qk, scale)
-        parts.append(out.transpose(1, 2).flatten(0, 1))
-        logs.append(log.transpose(1, 2).flatten(0, 1))
-    near_Nhd = torch.cat(parts).index_select(0, layout.restore_N)
-    near_Nh = torch.cat(logs).index_select(0, layout.restore_N)
-    q = query_Nhd.unflatten(0, (layout.groups, -1)).transpose(1, 2)
-    slots = old_key.shape[0] // layout.groups
-    k, v = (
-        x[: layout.groups * slots].unflatten(0, (layout.groups, slots))[:, : layout.trunk].transpose(1, 2)
-        for x in (old_key, old_value)
-    )
-    out, log = _normalised(q, k, v, None, scale)
-    far_Nhd, far_Nh = out.transpose(1, 2).flatten(0, 1), log.transpose(1, 2).flatten(0, 1)
-    share = torch.sigmoid(far_Nh - near_Nh).unsqueeze(-1).to(near_Nhd.dtype)
-    return torch.lerp(near_Nhd, far_Nhd, share)
 
 
 def _normalised(

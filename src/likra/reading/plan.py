@@ -4,6 +4,7 @@ A stretch of nodes in depth-first order [start, stop) needs nothing from before 
 tree of any size is read stretch by stretch, with the keys and values of one path kept: a stack indexed by depth.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from likra.reading.tree import Bools, Ints, Tree
 
 BLOCK = 128  # nodes whose queries attend together
 TRUNK = 64  # a common path at least this long is attended to apart, without copying its keys
+CHAIN = 192  # tokens that follow one another without a branch, from so many on, attend by a causal kernel
 FILL = 1.3  # blocks are padded to a rectangle of at most so many times their own size
 
 
@@ -41,6 +43,22 @@ class Rectangle:
 
 
 @dataclass
+class Chain:
+    """Packed tokens that follow one another without a branch, in each of G groups; they need no mask.
+
+    Attributes:
+        groups: G; the packed tokens are cut into so many equal parts.
+        first, last: The tokens within each part.
+        keys_Gk: Places of the keys that all of them see besides their own, as in `Block`.
+    """
+
+    groups: int
+    first: int
+    last: int
+    keys_Gk: torch.Tensor
+
+
+@dataclass
 class Layout:
     """Who attends to what, for layers of one sliding window.
 
@@ -49,13 +67,15 @@ class Layout:
         groups: Groups that have a trunk of their own; 1: all tokens attend to that of the first.
         past: Slots of the pool whose keys come before those of the packed tokens in the blocks' numbering.
         rectangles: The blocks.
-        restore_N: Where in the concatenated rectangles' queries each packed token is.
+        chains: Long stretches without a branch.
+        restore_N: Where in the concatenated queries of rectangles and chains each packed token is.
     """
 
     trunk: int
     groups: int
     past: torch.Tensor
     rectangles: list[Rectangle]
+    chains: list[Chain]
     restore_N: torch.Tensor
 
 
@@ -78,16 +98,19 @@ class Plan:
     flat_Gn: list[Ints]
     store: tuple[torch.Tensor, torch.Tensor]
     slots: int
-    build: Callable[[int | None], Layout]
+    build: Callable[[int | None, bool], Layout]
     _layouts: dict[tuple[int | None, torch.device, torch.dtype], Layout] = field(default_factory=dict)
 
     def layout(self, window: int | None, device: torch.device, dtype: torch.dtype) -> Layout:
-        """The layout for layers of one sliding window, on a device, with masks of a dtype."""
+        """The layout for layers of one sliding window, on a device, with masks of a dtype.
+
+        Chains are for the CPU, whose kernels say what they normalised by; elsewhere everything is blocks.
+        """
         if window is not None and window > int(self.positions_N.max()):
             window = None
         key = (window, device, dtype)
         if key not in self._layouts:
-            plain = self.build(window)
+            plain = self.build(window, device.type == "cpu" and window is None)
             self._layouts[key] = Layout(
                 plain.trunk,
                 plain.groups,
@@ -96,6 +119,7 @@ class Plan:
                     Rectangle(r.queries_Bq.to(device), r.keys_Bk.to(device), r.mask_B1qk.to(device, dtype))
                     for r in plain.rectangles
                 ],
+                [Chain(c.groups, c.first, c.last, c.keys_Gk.to(device)) for c in plain.chains],
                 plain.restore_N.to(device),
             )
         return self._layouts[key]
@@ -124,7 +148,7 @@ def plan_range(tree: Tree, start: int, stop: int, groups: int, depth: int, *, ke
     def place_of(nodes: Ints) -> Ints:
         return nodes if keep_all else tree.depth_N[nodes]
 
-    def build(window: int | None) -> Layout:
+    def build(window: int | None, chained: bool) -> Layout:
         common = int((tree.end_N[path] >= stop).sum()) if window is None else 0
         if (~tree.own_N[path[:common]]).any() and tree.own_N[path[:common]].any():
             common = int((~tree.own_N[path[:common]]).sum())  # the trunk is all shared or all own
@@ -144,32 +168,51 @@ def plan_range(tree: Tree, start: int, stop: int, groups: int, depth: int, *, ke
         for g in range(groups):
             old = np.where(is_own, count + g * per + np.cumsum(is_own) - 1, np.cumsum(~is_own) - 1)
             key_of.append((old, len(slots) + flat_Gn[g]))
+
+        def keys_at(keys: Ints, g: int) -> Ints:
+            """Places of some nodes as group g reads them."""
+            old, new = key_of[g]
+            before = keys < start
+            at = np.empty_like(keys)
+            at[before] = old[tree.depth_N[keys[before]] - common]
+            at[~before] = new[keys[~before] - start]
+            return at
+
+        def above(node: int) -> Ints:
+            """The ancestors of a node below the trunk."""
+            return np.concatenate(
+                [below[tree.end_N[below] > node], start + np.flatnonzero(tree.end_N[start:node] > node)]
+            )
+
+        chains, alone = [], np.zeros(stop - start, dtype=np.bool_)
+        if chained:
+            breaks = (np.diff(tree.depth_N[start:stop]) != 1) | (np.diff(own))
+            edges = [0, *(np.flatnonzero(breaks) + 1), stop - start]
+            for first, last in itertools.pairwise(edges):
+                if last - first >= CHAIN and (not own[first] or not shared):
+                    copies = groups if own[first] else 1
+                    seen_by_all = above(start + first)
+                    keys = np.stack([keys_at(seen_by_all, g) for g in range(copies)])
+                    place = int(flat_Gn[0][first])
+                    chains.append(Chain(copies, place, place + int(last - first), torch.from_numpy(keys)))
+                    alone[first:last] = True
         blocks = []
         for first in range(start, stop, BLOCK):
             last = min(first + BLOCK, stop)
-            keys = np.concatenate(
-                [
-                    below[tree.end_N[below] > first],
-                    start + np.flatnonzero(tree.end_N[start:first] > first),
-                    np.arange(first, last),
-                ]
-            )
-            queries = np.arange(first, last)
+            queries = np.arange(first, last)[~alone[first - start : last - start]]
+            if not len(queries):
+                continue
+            keys = np.concatenate([above(first), np.arange(first, last)])
             for mine, copies in ((False, 1), (True, groups)):
                 some = queries[tree.own_N[queries] == mine]
                 if not len(some):
                     continue
                 seen = _sees(tree, some, keys, window)
                 used = seen.any(0)
-                chosen = keys[used]
-                before = chosen < start
-                for g in range(copies):
-                    old, new = key_of[g]
-                    at = np.empty_like(chosen)
-                    at[before] = old[tree.depth_N[chosen[before]] - common]
-                    at[~before] = new[chosen[~before] - start]
-                    blocks.append(Block(flat_Gn[g][some - start], at, seen[:, used]))
-        return _layout(blocks, common, groups if own_trunk else 1, slots, len(order))
+                blocks += [
+                    Block(flat_Gn[g][some - start], keys_at(keys[used], g), seen[:, used]) for g in range(copies)
+                ]
+        return _layout(blocks, chains, common, groups if own_trunk else 1, slots, len(order))
 
     keep = tree.ancestors(stop) if stop < len(tree) else np.zeros(0, dtype=np.int64)
     keep = nodes if keep_all else keep[keep >= start]
@@ -201,7 +244,7 @@ def plan_new(trees: Sequence[Tree], slots_of: Sequence[Ints] | None = None, pool
     starts = np.cumsum([0, *sizes])
     flat_Gn = [starts[g] + np.cumsum(tree.own_N) - 1 for g, tree in enumerate(trees)]
 
-    def build(window: int | None) -> Layout:
+    def build(window: int | None, chained: bool) -> Layout:
         used = np.unique(np.concatenate([slots_of[g][~t.own_N] for g, t in enumerate(trees)])) if slots_of else _NONE
         blocks = []
         for g, tree in enumerate(trees):
@@ -218,7 +261,7 @@ def plan_new(trees: Sequence[Tree], slots_of: Sequence[Ints] | None = None, pool
                 if slots_of:
                     at = np.where(tree.own_N[chosen], at, np.searchsorted(used, slots_of[g][chosen]))
                 blocks.append(Block(flat_Gn[g][queries], at, seen[:, needed]))
-        return _layout(blocks, 0, 1, used, int(starts[-1]))
+        return _layout(blocks, [], 0, 1, used, int(starts[-1]))
 
     return Plan(
         torch.from_numpy(np.concatenate([tree.tokens_N[tree.own_N] for tree in trees])),
@@ -242,7 +285,7 @@ def _sees(tree: Tree, queries: Ints, keys: Ints, window: int | None) -> Bools:
     return seen
 
 
-def _layout(blocks: list[Block], trunk: int, groups: int, past: Ints, tokens: int) -> Layout:
+def _layout(blocks: list[Block], chains: list[Chain], trunk: int, groups: int, past: Ints, tokens: int) -> Layout:
     """Blocks of like size share a rectangle."""
     blocks = sorted(blocks, key=lambda block: (-len(block.keys_k), -len(block.queries_q)))
     rectangles: list[Rectangle] = []
@@ -269,4 +312,10 @@ def _layout(blocks: list[Block], trunk: int, groups: int, past: Ints, tokens: in
         done += count * height
         mask = torch.zeros(count, 1, height, width).masked_fill_(~torch.from_numpy(seen)[:, None], float("-inf"))
         rectangles.append(Rectangle(torch.from_numpy(queries), torch.from_numpy(keys), mask))
-    return Layout(trunk, groups, torch.from_numpy(past), rectangles, torch.from_numpy(restore))
+    for chain in chains:
+        length = chain.last - chain.first
+        for group in range(chain.groups):
+            first = group * (tokens // chain.groups) + chain.first
+            restore[first : first + length] = done + np.arange(length)
+            done += length
+    return Layout(trunk, groups, torch.from_numpy(past), rectangles, chains, torch.from_numpy(restore))
