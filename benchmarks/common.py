@@ -55,9 +55,9 @@ def questions(data: str) -> tuple[list[Question], list[Question]]:
     return source.questions["train"], source.questions.get("test") or source.questions["validation"]
 
 
-def random_base(size: str, train: list[Question], seed: int = 0) -> Base:
+def random_base(size: str, train: list[Question], seed: int = 0, **changes: Any) -> Base:
     """A Llama with random weights, tied embeddings, and a tokenizer made for the questions."""
-    shape = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, **SIZES[size]}
+    shape = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, **SIZES[size], **changes}
     config = LlamaConfig(
         **shape, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1, pad_token_id=1, dtype="float32"
     )
@@ -81,6 +81,11 @@ def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start, value
+
+
+def now() -> float:
+    """The clock."""
+    return time.perf_counter()
 
 
 def prompters(style: str, train: list[Question]) -> dict[str, Prompter]:

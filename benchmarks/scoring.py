@@ -3,19 +3,17 @@
     python benchmarks/scoring.py --data arc-challenge
 
 The harness's HFLM reads the questions three times: the plain base, and each head as a PEFT adapter (Activated LoRA for
-heads that act on answers). likra reads them once. Likelihoods must agree within 1e-3 before a ratio is printed. Beside it
-stands the bound: the operations that the harness's token counts take, over those of reading each distinct token once.
+heads that act on answers). likra reads them once. Likelihoods must agree within 1e-3 before a ratio is printed.
+Beside it stands the bound: the operations that the harness's token counts take, over those of reading each distinct
+token once.
 """
 
 import argparse
 import collections
-import gc
 import os
 import warnings
-from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
 import torch
 
@@ -23,6 +21,9 @@ from likra.heads import Base, HeadStack, write_adapter
 from likra.likelihood import BASE, Likelihoods
 from likra.likelihood.engine import encode_question, score
 from likra.questions import Prompter, Question
+
+import common
+import rivals
 
 HEADS = ("positive", "negative")
 TOLERANCE = 1e-3
@@ -90,30 +91,6 @@ def operations(model: Any, tokens: int, pairs: int, logits: int, adapted: int, r
     return 2.0 * (weights * tokens + ranks * adapted + attention + config.hidden_size * config.vocab_size * logits)
 
 
-def harness(
-    folder: Path, adapter: Path | None, questions: list[Question], prompter: Prompter, batch: int
-) -> tuple[float, Counter, list[list[float]]]:
-    """Seconds, counts and log-likelihoods of lm-evaluation-harness for one reader; loading is not timed."""
-    from lm_eval.api.instance import Instance
-    from lm_eval.models.huggingface import HFLM
-
-    lm = HFLM(pretrained=str(folder), peft=adapter and str(adapter), dtype="float32", batch_size=batch, device="cpu")
-    requests = [
-        Instance("loglikelihood", {}, pair, index)
-        for index, question in enumerate(questions)
-        for pair in prompter.pairs(question)
-    ]
-    lm.loglikelihood(requests[:4], disable_tqdm=True)
-    counter = Counter(lm.model)
-    took, found = common.seconds(lambda: lm.loglikelihood(requests, disable_tqdm=True))
-    counter.stop()
-    values = iter(value for value, _ in found)
-    result = [[next(values) for _ in question.choices] for question in questions]
-    del lm
-    gc.collect()
-    return took, counter, result
-
-
 def difference(table: Likelihoods, name: str, theirs: list[list[float]]) -> float:
     """The largest difference of a log-likelihood."""
     rows = zip(table.head(name), theirs, strict=True)
@@ -142,7 +119,7 @@ def main() -> None:
     print(f"{common.machine()}; random Llama of {count / 1e6:.1f} M parameters, {len(some)} questions, seed 0")
     print(f"harness: HFLM, batch size {options.batch}; three readers: base, positive, negative\n")
     print("| prompt | heads | harness, s | likra, s | times faster | bound | of the bound | tokens / distinct "
-          "| padding | largest difference |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
+        "| padding | largest difference |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
     for prompting, prompter in common.prompters("qa", train).items():
         if options.only not in prompting:
             continue
@@ -161,11 +138,11 @@ def main() -> None:
             stack.remove()
             floor = distinct(base, some, prompter, activation == "answer", reach)
 
-            plain = plain or harness(folder / "model", None, some, prompter, options.batch)
+            plain = plain or rivals.harness(folder / "model", None, some, prompter, options.batch, Counter)
             readers = {BASE: plain}
             for name in HEADS:
                 adapter = folder / activation / name
-                readers[name] = harness(folder / "model", adapter, some, prompter, options.batch)
+                readers[name] = rivals.harness(folder / "model", adapter, some, prompter, options.batch, Counter)
             worst = max(difference(table, name, values) for name, (_, _, values) in readers.items())
             if worst > TOLERANCE:
                 raise SystemExit(f"{prompting}, {activation}: likelihoods differ by {worst}")

@@ -78,6 +78,12 @@ _TEXT = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds likelihoods that another, or this machine's user, has kept."""
+    monkeypatch.setenv("LIKRA_CACHE", str(tmp_path / "likra-cache"))
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of 320 symbols that puts a BOS first."""

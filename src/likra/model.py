@@ -28,6 +28,7 @@ from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
 from likra.heads.training import CHECKPOINT_EVERY, Step, Trainer
 from likra.judge.evaluation import Evaluation
 from likra.judge.scores import check_weight, normalise, ratio
+from likra.likelihood.cache import cache_folder
 from likra.likelihood.engine import score
 from likra.likelihood.table import BASE, Likelihoods
 from likra.progress import progress_bar
@@ -119,7 +120,7 @@ class Likra:
             recipe: How to train; default: the paper's recipe.
             weight: w in L+ - w * L-.
             style: Prompt style of `score` and `rank`; `fit` takes over that of its data.
-            **loading: Passed to `load_base` (revision, dtype, device, trust_remote_code).
+            **loading: Passed to `load_base` (revision, dtype, device, quantize, trust_remote_code).
 
         Raises:
             InputError: The model cannot be loaded, or the role is unknown.
@@ -168,6 +169,7 @@ class Likra:
         shots: int = 0,
         state: Path | None = None,
         checkpoint_every: int = CHECKPOINT_EVERY,
+        memory: int | None = None,
         progress: bool = True,
     ) -> "Likra":
         """Train the heads.
@@ -182,6 +184,7 @@ class Likra:
             state: Folder in which the state of the run is kept, so that a killed run goes on from it. Remove it once
                 the heads are saved.
             checkpoint_every: Optimisation steps between two states.
+            memory: Bytes that training may take beside the model; default: a share of what is free.
             progress: Show a progress bar.
 
         Returns:
@@ -222,15 +225,16 @@ class Likra:
                 losses = ", ".join(f"{loss:.3f}" for loss in step.losses.values())
                 move(step.step, trainer.total_steps, f"(loss {losses})")
 
-            trainer = Trainer(
-                stack,
-                pairs,
-                self.recipe,
-                checkpoints=state,
-                checkpoint_every=checkpoint_every,
-                on_step=show,
-            )
             try:
+                trainer = Trainer(
+                    stack,
+                    pairs,
+                    self.recipe,
+                    checkpoints=state,
+                    checkpoint_every=checkpoint_every,
+                    memory=memory,
+                    on_step=show,
+                )
                 self.losses = trainer.run()
             except BaseException:
                 stack.remove()
@@ -294,16 +298,40 @@ class Likra:
         return pairs
 
     def likelihoods(
-        self, questions: Sequence[Question], prompter: Prompter | None = None, *, progress: bool = False
+        self,
+        questions: Sequence[Question],
+        prompter: Prompter | None = None,
+        *,
+        memory: int | None = None,
+        cache: Path | None = None,
+        progress: bool = False,
     ) -> Likelihoods:
-        """The table of base and heads on some questions; every score and accuracy is arithmetic on it."""
+        """The table of base and heads on some questions; every score and accuracy is arithmetic on it.
+
+        Args:
+            questions: The questions.
+            prompter: Words them; default: this Likra's own style, without examples.
+            memory: Bytes that reading may take beside the model; default: a share of what is free.
+            cache: Folder in which likelihoods are kept by content, so that a repetition runs no model.
+            progress: Show a progress bar.
+        """
         if self.stack is None:
             raise InputError("this Likra has no heads yet; call fit, or load one with from_pretrained.")
         prompter = prompter or Prompter(self.style)
         meta: dict[str, Any] = {"base": self.base.name, "fingerprint": self.base.fingerprint, "style": prompter.style}
         meta |= {"shots": prompter.shots}
         with progress_bar("Scoring", "questions", shown=progress) as move:
-            return score(self.base, self.stack, questions, prompter, (BASE, *self.heads), progress=move, meta=meta)
+            return score(
+                self.base,
+                self.stack,
+                questions,
+                prompter,
+                (BASE, *self.heads),
+                memory=memory,
+                cache=cache,
+                progress=move,
+                meta=meta,
+            )
 
     def score(self, question: str, choices: Sequence[str], *, normalisation: str = "raw") -> list[Candidate]:
         """Score candidate answers to one question, in the order given.
@@ -357,6 +385,8 @@ class Likra:
         limit: int | None = None,
         weight: float | None = None,
         normalisation: str = "raw",
+        memory: int | None = None,
+        cache: bool = True,
         progress: bool = True,
     ) -> Evaluation:
         """Accuracy of base, SFT, Base-Likra and Likra (those that the heads allow) on questions with known answers.
@@ -369,6 +399,9 @@ class Likra:
             limit: Judge only the first so many questions.
             weight: w; default: this Likra's own.
             normalisation: One of `likra.judge.NORMALISATIONS`.
+            memory: Bytes that reading may take beside the model; default: a share of what is free.
+            cache: Keep likelihoods on disk by content (in `$LIKRA_CACHE`, or `~/.cache/likra`), so that a repetition,
+                or another weight, runs no model.
             progress: Show a progress bar.
 
         Raises:
@@ -388,7 +421,9 @@ class Likra:
             prompter = Prompter(self.style, shots, questions, sampled_shots)
         if limit is not None:
             questions = questions[:limit]
-        table = self.likelihoods(questions, prompter, progress=progress)
+        table = self.likelihoods(
+            questions, prompter, memory=memory, cache=cache_folder() if cache else None, progress=progress
+        )
         return Evaluation(
             table,
             positive=POSITIVE if POSITIVE in self.heads else None,
@@ -479,8 +514,12 @@ class Likra:
         self.stack = HeadStack(
             self.base, list(folders), rank=rank, targets=list(paths), activation=activation, invocation=wakes
         )
-        for name, folder in folders.items():
-            read_adapter(self.stack, name, folder)
+        try:
+            for name, folder in folders.items():
+                read_adapter(self.stack, name, folder)
+        except BaseException:
+            self.stack.remove()
+            raise
 
 
 def write_heads(

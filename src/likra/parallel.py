@@ -7,45 +7,41 @@ import datetime
 import os
 from typing import Any
 
-_started = False
+_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")  # as launchers name it
+_state: Any = None  # accelerate's, once there are several processes
 
 
 def start() -> None:
-    """Join the processes that `accelerate launch` or `torchrun` started, if they did; NCCL on GPUs, else gloo."""
-    global _started
-    if _started or int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+    """Join the processes that a launcher started, if it did; NCCL on GPUs, else gloo."""
+    global _state
+    if _state is not None or not any(int(os.environ.get(name, "1")) > 1 for name in _SIZES):
         return
     import torch
-    from torch import distributed
+    from accelerate import PartialState
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank())
-    if not distributed.is_initialized():
-        # A long limit: ranks wait for each other's share of the work.
-        distributed.init_process_group(
-            "nccl" if torch.cuda.is_available() else "gloo", timeout=datetime.timedelta(hours=6)
-        )
-    _started = True
+    # A long limit: processes wait for each other's share of the work.
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=datetime.timedelta(hours=6))
+    _state = state if state.num_processes > 1 else None
 
 
 def rank() -> int:
     """Number of this process, from 0."""
-    return int(os.environ["RANK"]) if _started else 0
+    return int(_state.process_index) if _state else 0
 
 
 def world() -> int:
     """Number of processes."""
-    return int(os.environ["WORLD_SIZE"]) if _started else 1
+    return int(_state.num_processes) if _state else 1
 
 
 def local_rank() -> int:
     """Number of this process on its machine, from 0: the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return int(_state.local_process_index) if _state else 0
 
 
 def gather(value: Any) -> list[Any]:
     """Every process's value, in the order of their ranks, on every process."""
-    if not _started:
+    if _state is None:
         return [value]
     from torch import distributed
 
@@ -56,7 +52,7 @@ def gather(value: Any) -> list[Any]:
 
 def add_up(tensors: list[Any]) -> None:
     """Replace tensors of one dtype and device by their sums over all processes."""
-    if not _started:
+    if _state is None:
         return
     import torch
     from torch import distributed
@@ -74,9 +70,7 @@ def wait() -> None:
 
 def finish() -> None:
     """Leave the other processes in good order."""
-    global _started
-    if _started:
-        from torch import distributed
-
-        distributed.destroy_process_group()
-        _started = False
+    global _state
+    if _state is not None:
+        _state.destroy_process_group()
+        _state = None

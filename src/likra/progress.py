@@ -7,6 +7,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from likra import parallel
+
 
 class Move(Protocol):
     """Moves a progress bar."""
@@ -31,7 +33,7 @@ def progress_bar(label: str, unit: str, *, shown: bool = True) -> Iterator[Move]
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not shown,
+        disable=not shown or parallel.rank() > 0,
     )
     with bar:
         task = bar.add_task(label, total=None, note="")

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from likra import __version__
+from likra import __version__, parallel
 from likra.cli import data, demo, evaluate, score, train, world
 from likra.errors import InputError
 
@@ -57,6 +57,10 @@ def main() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         app()
+    except SystemExit as end:
+        if not end.code:  # else other processes may be waiting for this one; their launcher ends them
+            parallel.finish()
+        raise
     except InputError as error:
         _fail(str(error))
     except OSError as error:
@@ -66,11 +70,12 @@ def main() -> None:
         exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         if not exhausted and "can't allocate memory" not in str(error):
             raise
-        _fail("out of memory; lower --batch-size, or use a smaller model or --dtype bfloat16")
+        _fail("out of memory; use a smaller model, --dtype bfloat16, or (train) a smaller --batch-size")
 
 
 def _fail(message: str) -> NoReturn:
-    sys.stderr.write(f"likra: error: {' '.join(message.split())}\n")
+    process = f" [process {parallel.rank()}]" if parallel.rank() else ""
+    sys.stderr.write(f"likra: error:{process} {' '.join(message.split())}\n")
     sys.exit(2)
 
 

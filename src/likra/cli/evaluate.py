@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from likra import parallel
 from likra.cli import options
 
 if TYPE_CHECKING:
@@ -30,13 +31,26 @@ def evaluate(
     save_likelihoods: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep every candidate's likelihoods as Parquet.")
     ] = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            help="Neither use nor keep likelihoods on disk ($LIKRA_CACHE, ~/.cache/likra), where a repetition or "
+            "another --weight finds them.",
+        ),
+    ] = False,
     base: options.BaseModel = None,
     revision: options.Revision = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    quantize: options.Quantize = None,
+    memory: options.Memory = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
-    """Judge heads on questions with known answers: base, SFT, Base-Likra and Likra, with 95% intervals."""
+    """Judge heads on questions with known answers: base, SFT, Base-Likra and Likra, with 95% intervals.
+
+    On several GPUs: `accelerate launch -m likra eval ...` (or torchrun); each process reads its share of the questions.
+    """
     from likra.errors import InputError
     from likra.files import check_writable
     from likra.judge import NORMALISATIONS
@@ -53,10 +67,13 @@ def evaluate(
     source = load(data)
     source.split(split)
 
+    parallel.start()
     from likra.model import Likra
 
-    likra = Likra.from_pretrained(heads, model=base, **options.loading(revision, dtype, device, trust_remote_code))
-    if split in ("train", "all") and likra.training.get("data") == source.name:
+    likra = Likra.from_pretrained(
+        heads, model=base, **options.loading(revision, dtype, device, trust_remote_code, quantize)
+    )
+    if parallel.rank() == 0 and split in ("train", "all") and likra.training.get("data") == source.name:
         sys.stderr.write("likra: note: these heads were trained on some of the questions judged here\n")
     result = likra.evaluate(
         source,
@@ -66,7 +83,11 @@ def evaluate(
         limit=limit,
         weight=weight,
         normalisation=normalisation,
+        memory=options.in_bytes(memory),
+        cache=not no_cache,
     )
+    if parallel.rank() > 0:
+        return
     if save_likelihoods:
         result.likelihoods.save(save_likelihoods)
     if json:

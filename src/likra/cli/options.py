@@ -6,6 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from likra import parallel
+
 DATA_HELP = (
     "Where the questions come from: a JSONL, JSON, CSV or Parquet file, a folder of them, a benchmark's name "
     "(arc-challenge, arc-easy, arc-paper, hellaswag, winogrande, truthfulqa, blimp), hf:owner/name, or world."
@@ -22,7 +24,23 @@ Dtype = Annotated[
     str | None,
     typer.Option(help="float32, bfloat16 or float16. [default: float32 on a CPU, the checkpoint's own on a GPU]"),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. [default: the first GPU, else the CPU]")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="cpu, cuda, cuda:1, mps; auto spreads a model over all GPUs. [default: the first GPU, else the CPU]"
+    ),
+]
+Quantize = Annotated[
+    str | None, typer.Option(metavar="4bit|8bit", help="Load the model in 4 or 8 bits, through bitsandbytes.")
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        metavar="GIB",
+        min=0.001,
+        help="GiB of memory to take beside the model. [default: a quarter of what a CPU has free, 60% of a GPU's]",
+    ),
+]
 TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Let code from the model's repository run.")]
 Weight = Annotated[
     float | None,
@@ -41,12 +59,19 @@ SampledShots = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
-def loading(revision: str | None, dtype: str | None, device: str | None, trust_remote_code: bool) -> dict[str, Any]:
+def loading(
+    revision: str | None, dtype: str | None, device: str | None, trust_remote_code: bool, quantize: str | None = None
+) -> dict[str, Any]:
     """Keyword arguments of `load_base`; what is not given is left to it."""
-    given = {"revision": revision, "dtype": dtype, "device": device}
+    given = {"revision": revision, "dtype": dtype, "device": device, "quantize": quantize}
     return {key: value for key, value in given.items() if value} | {"trust_remote_code": trust_remote_code}
 
 
+def in_bytes(memory: float | None) -> int | None:
+    """What --memory means."""
+    return None if memory is None else int(memory * 2**30)
+
+
 def console() -> Console:
-    """Where people read results: standard output."""
-    return Console(highlight=False)
+    """Where people read results: standard output, of the first process of a data parallel run."""
+    return Console(highlight=False, quiet=parallel.rank() > 0)

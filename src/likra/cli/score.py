@@ -24,6 +24,7 @@ def score(
     revision: options.Revision = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    quantize: options.Quantize = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Rank candidate answers to one question, best first.
@@ -37,7 +38,9 @@ def score(
 
     from likra.model import Likra
 
-    likra = Likra.from_pretrained(heads, model=base, **options.loading(revision, dtype, device, trust_remote_code))
+    likra = Likra.from_pretrained(
+        heads, model=base, **options.loading(revision, dtype, device, trust_remote_code, quantize)
+    )
     if weight is not None:
         likra.weight = weight
     ranked = likra.rank(question, choice, normalisation=normalisation)

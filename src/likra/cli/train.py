@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from likra import parallel
 from likra.cli import options
 
 
@@ -78,12 +79,17 @@ def train(
     revision: options.Revision = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    quantize: options.Quantize = None,
+    memory: options.Memory = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
     """Train heads on right and wrong answers; the paper's recipe unless told otherwise.
 
     A run that was killed goes on where it stopped when the same command is given again: its state is kept beside DIR,
     in DIR.partial, until the heads are written.
+
+    On several GPUs: `accelerate launch -m likra train ...` (or torchrun). Each process takes its share of every batch;
+    the heads are those of one process.
     """
     # In this order, so that what is quick to check is refused before torch is loaded.
     from likra.files import check_free
@@ -94,6 +100,7 @@ def train(
     source = load(data)
     unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
 
+    parallel.start()
     from likra.heads import Recipe
     from likra.model import Likra
 
@@ -118,10 +125,10 @@ def train(
         role=role,
         recipe=recipe,
         weight=weight,
-        **options.loading(revision, dtype, device, trust_remote_code),
+        **options.loading(revision, dtype, device, trust_remote_code, quantize),
     )
     state = out.with_name(f"{out.name}.partial")
-    if (state / "state.json").exists():
+    if (state / "state.json").exists() and parallel.rank() == 0:
         sys.stderr.write(f"likra: going on with the unfinished run in {state}\n")
     likra.fit(
         source,
@@ -131,9 +138,12 @@ def train(
         shots=shots,
         state=state,
         checkpoint_every=checkpoint_every,
+        memory=options.in_bytes(memory),
     )
-    likra.save_pretrained(out)
-    shutil.rmtree(state, ignore_errors=True)
+    if parallel.rank() == 0:
+        likra.save_pretrained(out)
+        shutil.rmtree(state, ignore_errors=True)
+    parallel.wait()
     console = options.console()
     for name, count in likra.training["examples"].items():
         steps = [step.losses[name] for step in likra.losses if name in step.losses]

@@ -3,10 +3,9 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftType
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers.pytorch_utils import Conv1D
@@ -14,6 +13,9 @@ from transformers.pytorch_utils import Conv1D
 from likra.errors import InputError
 from likra.heads.lora import linear_shape
 from likra.heads.stack import HeadStack, HeadWeights, target_paths
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
@@ -28,6 +30,8 @@ def write_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     A head of `activation="answer"` is written as Activated LoRA where its stack knows the tokens that every prompt ends
     in. Without them PEFT applies it to the prompt too, and it scores otherwise there.
     """
+    from peft import LoraConfig  # slow to import, and not needed where heads are only trained or asked
+
     folder.mkdir(parents=True, exist_ok=True)
     weights = stack.weights(name)
     rank = stack.ranks[stack.index(name)]
@@ -65,12 +69,14 @@ def _target_modules(stack: HeadStack) -> list[str]:
     return list(stack.layers) if others & set(leaves) else leaves
 
 
-def adapter_config(folder: Path) -> LoraConfig:
+def adapter_config(folder: Path) -> "LoraConfig":
     """The configuration of a PEFT LoRA adapter.
 
     Raises:
         InputError: It is missing, damaged, or of a kind that a head cannot be.
     """
+    from peft import LoraConfig, PeftConfig, PeftType
+
     path = folder / CONFIG
     if not path.exists():
         raise InputError(f"{path}: is missing; a head is a folder with {CONFIG} and {WEIGHTS}.")
@@ -88,7 +94,7 @@ def adapter_config(folder: Path) -> LoraConfig:
     return config
 
 
-def invocation(config: LoraConfig) -> tuple[int, ...]:
+def invocation(config: "LoraConfig") -> tuple[int, ...]:
     """The tokens that wake an Activated LoRA; empty for plain LoRA."""
     return tuple(config.alora_invocation_tokens or ())
 

@@ -2,20 +2,22 @@
 
 import difflib
 import hashlib
+import importlib.util
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
-from likra import hub
+from likra import hub, parallel
 from likra.builtin import WORLD, WORLD_MODEL
 from likra.errors import InputError
 from likra.questions.tokens import model_max_length
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+QUANTIZED = ("4bit", "8bit")
 _SAMPLES = 16  # values per parameter tensor that enter the fingerprint
 
 
@@ -54,6 +56,7 @@ def load_base(
     revision: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
+    quantize: str | None = None,
     trust_remote_code: bool = False,
 ) -> Base:
     """Load a base model and its tokenizer, safetensors only.
@@ -62,7 +65,9 @@ def load_base(
         name: A hub id, a folder, or `world` for the embedded model.
         revision: Branch, tag or commit on the hub.
         dtype: `float32`, `bfloat16` or `float16`. Default: float32 on a CPU, the checkpoint's own on a GPU.
-        device: As torch names it. Default: the first GPU, else the CPU.
+        device: As torch names it, or `auto`: spread over all GPUs, for a model that is too large for one (through
+            accelerate). Default: the first GPU (in a data parallel run, this process's own), else the CPU.
+        quantize: `4bit` or `8bit`: load linear layers so, through bitsandbytes.
         trust_remote_code: Whether code from the model's repository may run.
 
     Raises:
@@ -70,15 +75,25 @@ def load_base(
     """
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"--dtype {dtype}: must be one of {', '.join(DTYPES)}.")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if quantize not in (None, *QUANTIZED):
+        raise InputError(f"--quantize {quantize}: must be one of {', '.join(QUANTIZED)}.")
+    if device == "auto" and parallel.world() > 1:
+        raise InputError("--device auto: spreads one process over all GPUs; start it without a launcher.")
+    own = f"cuda:{parallel.local_rank()}" if parallel.world() > 1 else "cuda"
+    device = device or (own if torch.cuda.is_available() else "cpu")
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, device=None if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"--device {device}: cannot be used here ({reason}); try --device cpu.") from None
     path = str(WORLD_MODEL) if name == WORLD else name
     if Path(path).is_file():
         raise InputError(f"{name}: is a file; a model is a hub id, a folder with config.json, or `{WORLD}`.")
+    placed: dict[str, Any] = {}
+    if device == "auto" or quantize:
+        placed["device_map"] = device if device == "auto" else {"": device}
+    if quantize:
+        placed["quantization_config"] = _quantized(quantize, dtype)
     # The embedded model is stored in float16 only to be small.
     auto = "auto" if device != "cpu" and name != WORLD else torch.float32
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -87,14 +102,27 @@ def load_base(
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **common)
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=DTYPES[dtype] if dtype else auto, use_safetensors=True, **common
+            path, dtype=DTYPES[dtype] if dtype else auto, use_safetensors=True, **common, **placed
         )
     except Exception as error:  # transformers, safetensors and huggingface_hub share no base class for these
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
             raise
         raise InputError(_load_failure(name, path, error)) from None
-    model.to(torch.device(device))  # type: ignore[arg-type]  # transformers wraps it in a way mypy misreads
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise InputError(f"{name}: is too large for the GPUs here; use --quantize 4bit, or more of them.")
+    if not placed:
+        model.to(torch.device(device))  # type: ignore[arg-type]  # transformers wraps it in a way mypy misreads
     return as_base(model, tokenizer, name=name)
+
+
+def _quantized(bits: str, dtype: str | None) -> BitsAndBytesConfig:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(f"--quantize {bits}: needs bitsandbytes; pip install bitsandbytes.")
+    if bits == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[dtype or "bfloat16"]
+    )
 
 
 def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) -> Base:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from likra.reading import Pool, Tree, plan_range, read
-from likra.reading.budget import TOKENS
+from likra.reading.budget import Budget
 
-Ints = NDArray[np.int64]
+Places = NDArray[np.int32]
 
 
 class Prompts:
@@ -21,19 +21,21 @@ class Prompts:
         slots: prompt -> the pool's slot of each of its tokens.
     """
 
-    def __init__(self, model: PreTrainedModel, prompts: Iterable[tuple[int, ...]]) -> None:
+    def __init__(self, model: PreTrainedModel, prompts: Iterable[tuple[int, ...]], memory: int | None = None) -> None:
         distinct = sorted(set(prompts))
         self.pool = Pool()
-        self.slots: dict[tuple[int, ...], Ints] = {(): np.zeros(0, dtype=np.int64)}
+        self.slots: dict[tuple[int, ...], Places] = {(): np.zeros(0, dtype=np.int32)}
         distinct = [prompt for prompt in distinct if prompt]
         if not distinct:
             return
         tree = Tree.of([(prompt, len(prompt)) for prompt in distinct])
         self.slots |= dict(zip(distinct, tree.paths, strict=True))
-        step = TOKENS["cpu" if model.device.type == "cpu" else "cuda"]
         nothing = torch.zeros(0, dtype=torch.long)
-        with torch.no_grad():
-            for start in range(0, len(tree), step):
-                stop = min(start + step, len(tree))
-                plan = plan_range(tree, start, stop, 1, len(tree), keep_all=True)
-                read(model, plan, self.pool, nothing)
+
+        @torch.no_grad()
+        def step(start: int, budget: Budget) -> int:
+            stop = min(start + budget.tokens, len(tree))
+            read(model, plan_range(tree, start, stop, 1, len(tree), keep_all=True), self.pool, nothing)
+            return stop
+
+        Budget.of(model, memory, 1, int(tree.depth_N.max()) + 1).steps(len(tree), step)

@@ -1,6 +1,7 @@
 """H named LoRA heads on one frozen base model."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -106,13 +107,16 @@ class HeadStack:
         finally:
             route.spans, route.tokens = [], 0
 
+    def wakes_in(self, context: Sequence[int]) -> bool:
+        """Whether a context ends in the invocation tokens (in none, where there are none)."""
+        return tuple(context[len(context) - len(self.invocation) :]) == self.invocation
+
     def reach(self, context: Sequence[int]) -> int:
         """Number of a context's last tokens that heads of `activation="answer"` act on; at least 1.
 
         These are the invocation tokens where the context ends in them, else its last token alone.
         """
-        count = len(self.invocation)
-        return count if count and tuple(context[-count:]) == self.invocation else 1
+        return len(self.invocation) if self.invocation and self.wakes_in(context) else 1
 
     def spans_of_rows(self, name: str, pairs: Sequence[TokenPair], length: int) -> list[tuple[str, int, int]]:
         """Spans of one head in a batch of one row per pair, padded on the left to `length`."""
@@ -166,6 +170,15 @@ class HeadStack:
             and layer.scaling[i] == layer.scaling[j]
             for layer in self.layers.values()
         )
+
+    def digest(self, name: str) -> str:
+        """Digest of all that a head computes: its weights, its scaling, and where it acts."""
+        found = hashlib.sha256(f"{self.activation} {self.invocation} {self.scaling(name)}".encode())
+        for path, pair in self.weights(name).items():
+            found.update(path.encode())
+            for tensor in pair:
+                found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def remove(self) -> None:
         """Put the base's own layers back."""

@@ -107,12 +107,19 @@ class Trainer:
         self._share = bool(pairs) and can_share(model, max(len(pair.inputs) for pair in pairs))
         budget = TrainingBudget.of(model, self.memory, self.recipe.gradient_checkpointing)
         self._room = budget.tokens
+        self._together = 0  # heads of the last pass
         self._prompts: Prompts | None = None
         if self._share and self.stack.activation == "answer":
-            prompts = {self._prompt(pair) for pair in pairs}
-            if sum(map(len, prompts)) <= budget.kept:
+            prompts = {
+                self._prompt(pair)
+                for name in self.data
+                for batch in self._order(name)
+                for part in self._passes({name: batch})
+                for pair in part.get(name, [])
+            } - {()}
+            if prompts and len(Tree.of([(prompt, len(prompt)) for prompt in prompts])) <= budget.kept:
                 with self._autocast():
-                    self._prompts = Prompts(model, prompts)
+                    self._prompts = Prompts(model, prompts, self.memory)
 
     @property
     def total_steps(self) -> int:
@@ -126,6 +133,8 @@ class Trainer:
             InputError: A loss is not finite, or the folder of checkpoints belongs to another run.
         """
         done = self._resume()
+        if len(set(parallel.gather(len(done)))) > 1:
+            raise InputError(f"{self.checkpoints}: not every process finds the same state; use a disk that all share.")
         orders = {name: list(self._order(name)) for name in self.data}
         with _prepared(self.stack, self.recipe):
             for number in range(len(done), self.total_steps):
@@ -165,11 +174,11 @@ class Trainer:
             except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error) or self._room == 1 or parallel.world() > 1:
                     raise
-            # Heads take turns, in passes of half as many tokens.
-            largest = max(sum(len(pair.inputs) for pair in batch) for batch in batches.values())
-            if self._room < largest:
+            if self._together == 1:
                 raise InputError("out of memory; lower --batch-size, or take --bf16 or --gradient-checkpointing.")
-            self._room = min(self._room, len(names) * largest) // 2
+            # Heads take turns, in passes of half as many tokens.
+            most = max(sum(map(self._tokens, part.values())) for part in self._passes(batches))
+            self._room = max(1, min(self._room, most) // 2)
             logger.warning("out of memory; going on with %d tokens at a time", self._room)
             for parameter in self.stack.parameters():
                 parameter.grad = None
@@ -196,12 +205,9 @@ class Trainer:
             for name, batch in batches.items()
         }
         losses = dict.fromkeys(batches, 0.0)
-        size = self.recipe.batch_size
-        for start in range(0, max(map(len, batches.values())), size):
-            # In a data parallel run each process takes its share of every head's examples.
-            mine = slice(start + parallel.rank(), start + size, parallel.world())
-            part = {name: batch[mine] for name, batch in batches.items() if batch[mine]}
+        for part in self._passes(batches):
             for some in self._turns(part):
+                self._together = len(some)
                 for name, loss in self._backward(some, targets).items():
                     losses[name] += loss
         if parallel.world() > 1:
@@ -214,12 +220,19 @@ class Trainer:
             losses = dict(zip(losses, totals.tolist(), strict=True))
         return losses
 
+    def _passes(self, batches: dict[str, list[TokenPair]]) -> Iterator[dict[str, list[TokenPair]]]:
+        """The forward passes of a step; in a data parallel run, this process's share of every head's examples."""
+        size = self.recipe.batch_size
+        for start in range(0, max(map(len, batches.values())), size):
+            mine = slice(start + parallel.rank(), start + size, parallel.world())
+            yield {name: batch[mine] for name, batch in batches.items() if batch[mine]}
+
     def _turns(self, part: dict[str, list[TokenPair]]) -> Iterator[dict[str, list[TokenPair]]]:
         """Heads whose tokens fit into one pass."""
         turn: dict[str, list[TokenPair]] = {}
         used = 0
         for name, batch in part.items():
-            tokens = sum(len(pair.inputs) - (len(self._prompt(pair)) if self._share else 0) for pair in batch)
+            tokens = self._tokens(batch)
             if turn and used + tokens > self._room:
                 yield turn
                 turn, used = {}, 0
@@ -227,6 +240,10 @@ class Trainer:
             used += tokens
         if turn:
             yield turn
+
+    def _tokens(self, batch: list[TokenPair]) -> int:
+        """Tokens of a batch that its head reads itself, at most."""
+        return sum(len(pair.inputs) - (len(self._prompt(pair)) if self._share else 0) for pair in batch)
 
     def _prompt(self, pair: TokenPair) -> tuple[int, ...]:
         """What of a context the base reads for all heads."""
@@ -264,7 +281,8 @@ class Trainer:
             prompts = self._prompts
             if prompts is None:
                 with self._autocast():
-                    prompts = Prompts(model, [self._prompt(pair) for batch in part.values() for pair in batch])
+                    wanted = [self._prompt(pair) for batch in part.values() for pair in batch]
+                    prompts = Prompts(model, wanted, self.memory)
             pool, slots_of = prompts.pool, []
             for tree, batch in zip(trees, part.values(), strict=True):
                 slots = np.zeros(len(tree), dtype=np.int64)
@@ -287,12 +305,12 @@ class Trainer:
             with self._autocast():
                 logits_1PV = logits_at(
                     model,
-                    torch.from_numpy(distinct).to(device),
+                    distinct.tolist(),
                     input_ids=plan.ids_N[None].to(device),
                     position_ids=plan.positions_N[None].to(device),
                 )
             index = (torch.from_numpy(row_M), torch.tensor(tokens), torch.tensor(heads))
-            yield logits_1PV[0], *(some.to(device) for some in index)
+            yield logits_1PV[0], *(some.to(logits_1PV.device) for some in index)
 
     @contextlib.contextmanager
     def _rows(self, part: dict[str, list[TokenPair]]) -> Iterator[_Predictions]:

@@ -1,5 +1,6 @@
 """Log-likelihoods of completions, read as one packed tree: every distinct token once."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
@@ -12,7 +13,7 @@ from likra.heads.stack import HeadStack
 from likra.likelihood.table import BASE
 from likra.questions.tokens import TokenPair
 from likra.reading import Pool, Tree, plan_range, read
-from likra.reading.budget import Budget, out_of_memory
+from likra.reading.budget import Budget
 from likra.reading.plan import TRUNK
 
 logger = logging.getLogger(__name__)
@@ -45,10 +46,18 @@ def read_packed(
         shared = [0] * len(pairs)
     else:
         shared = [len(pair.context) - stack.reach(pair.context) for pair in pairs]
+        if asleep := sum(not stack.wakes_in(context) for context in {pair.context for pair in pairs}):
+            logger.warning(
+                "%d prompts do not end as the training prompts of these heads did; on them the heads act from the last "
+                "token on",
+                asleep,
+            )
     tree = Tree.of([(pair.inputs, own) for pair, own in zip(pairs, shared, strict=True)])
     depth = int(tree.depth_N.max()) + 1
     # What is predicted: at which node, which token, of which pair; in the order of the nodes.
-    node_M = np.concatenate([path[-len(pair.completion) :] for path, pair in zip(tree.paths, pairs, strict=True)])
+    node_M = np.concatenate(
+        [path[-len(pair.completion) :] for path, pair in zip(tree.paths, pairs, strict=True)]
+    ).astype(np.int64)
     token_M = np.concatenate([np.array(pair.completion) for pair in pairs])
     pair_M = np.repeat(np.arange(len(pairs)), [len(pair.completion) for pair in pairs])
     order = np.argsort(node_M, kind="stable")
@@ -60,38 +69,28 @@ def read_packed(
     places_N = np.cumsum(places_N)
 
     total_GP = np.zeros((len(groups), len(pairs)))
-    pool, start = Pool(), 0
-    while start < len(tree):
+    pool = Pool()
+
+    @torch.inference_mode()
+    def step(start: int, budget: Budget) -> int:
         stop = _stop(tree, start, tokens_N, places_N, budget)
         some = slice(*np.searchsorted(node_M, (start, stop)))
-        try:
-            plan = plan_range(tree, start, stop, len(groups), depth)
-            wanted, row_M = np.unique(node_M[some], return_inverse=True)
-            places = torch.from_numpy(np.concatenate([flat[wanted - start] for flat in plan.flat_Gn]))
-            spans = [
-                (name, *span)
-                for name, span in zip(groups, plan.spans, strict=True)
-                if name != BASE and span[0] < span[1]
-            ]
-            with torch.inference_mode():
-                if stack is not None and spans:
-                    with stack.active(spans, len(plan.ids_N)):
-                        logits = read(base.model, plan, pool, places)
-                else:
-                    logits = read(base.model, plan, pool, places)
-                rows_GM = row_M + len(wanted) * np.arange(len(groups))[:, None]
-                logprob_GM = chosen(logits, rows_GM.ravel(), np.tile(token_M[some], len(groups)))
-                del logits
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error) or budget.tokens == 1:
-                raise
-            budget = budget.halved()
-            logger.warning("out of memory; going on with %d tokens at a time", budget.tokens)
-            continue
-        for total, logprob in zip(total_GP, logprob_GM.reshape(len(groups), -1), strict=True):
+        plan = plan_range(tree, start, stop, len(groups), depth)
+        wanted, row_M = np.unique(node_M[some], return_inverse=True)
+        places = torch.from_numpy(np.concatenate([flat[wanted - start] for flat in plan.flat_Gn]))
+        spans = [
+            (name, *span) for name, span in zip(groups, plan.spans, strict=True) if name != BASE and span[0] < span[1]
+        ]
+        with stack.active(spans, len(plan.ids_N)) if stack and spans else contextlib.nullcontext():
+            logits_PV = read(base.model, plan, pool, places)
+        rows_GM = row_M + len(wanted) * np.arange(len(groups))[:, None]
+        logprob_M = chosen(logits_PV, rows_GM.ravel(), np.tile(token_M[some], len(groups)))
+        for total, logprob in zip(total_GP, logprob_M.reshape(len(groups), -1), strict=True):
             total += np.bincount(pair_M[some], weights=logprob, minlength=len(pairs))
-        start = stop
         progress(int(np.searchsorted(last_P, stop)))
+        return stop
+
+    budget.steps(len(tree), step)
     return total_GP
 
 

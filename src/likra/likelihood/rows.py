@@ -13,7 +13,8 @@ from likra.likelihood.packed import chosen
 from likra.likelihood.table import BASE
 from likra.questions.tokens import TokenPair
 from likra.reading import logits_at
-from likra.reading.budget import Budget, out_of_memory
+from likra.reading.budget import Budget
+from likra.reading.probe import scales_alike
 
 
 def read_rows(
@@ -27,20 +28,20 @@ def read_rows(
     """Summed log-likelihoods [groups, pairs]; arguments as `read_packed` takes them."""
     total_GP = np.zeros((len(groups), len(pairs)))
     order = sorted(range(len(pairs)), key=lambda index: (-len(pairs[index].inputs), pairs[index].inputs))
-    done = 0
-    while done < len(order):
-        count = max(1, budget.tokens // len(pairs[order[done]].inputs))
-        some = order[done : done + count]
-        try:
-            for total_P, name in zip(total_GP, groups, strict=True):
-                total_P[some] = _read(base, stack, [pairs[index] for index in some], name)
-        except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error) or count == 1:
-                raise
-            budget = budget.halved()
-            continue
-        done += count
-        progress(min(done, len(pairs)))
+    # Where rotations depend on the longest row beside, no row may have another one beside it.
+    alone = not scales_alike(base.model, max(len(pair.inputs) for pair in pairs))
+
+    def step(start: int, budget: Budget) -> int:
+        longest = pairs[order[start]]
+        keep = max(len(pairs[index].completion) for index in order[start : start + budget.tokens])
+        fit = min(budget.tokens // len(longest.inputs), budget.logits // keep)
+        some = order[start : start + (1 if alone else max(1, fit))]
+        for total_P, name in zip(total_GP, groups, strict=True):
+            total_P[some] = _read(base, stack, [pairs[index] for index in some], name)
+        progress(start + len(some))
+        return start + len(some)
+
+    budget.steps(len(order), step)
     return total_GP
 
 

@@ -60,7 +60,9 @@ def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_l
         own = tokenizer.encode(text, **special)
         wholes = [tokenizer.encode(text + moved + completion, **special) for completion in completions]
         depth = min(_common(own, whole) for whole in wholes)
-    return [_pair(tokenizer, whole, depth, text, max_length) for whole, text in zip(wholes, completions, strict=True)]
+    pairs = [_pair(tokenizer, whole, depth, text, max_length) for whole, text in zip(wholes, completions, strict=True)]
+    contexts = {pair.context: pair.context for pair in pairs}  # long ones are kept once
+    return [TokenPair(contexts[pair.context], pair.completion, pair.cut) for pair in pairs]
 
 
 def encode_pair(tokenizer: Any, context: str, completion: str, max_length: int) -> TokenPair:

@@ -12,6 +12,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from likra.reading.plan import Chain, Plan
 
 NAME = "likra"
+_SCORES = 2**26  # attention scores that are held at once where no kernel says what it normalised by
 
 #: What some models add to attention and a packed reading does not.
 _UNKNOWN = ("softcap", "s_aux", "position_bias", "head_mask", "cache")
@@ -92,10 +93,14 @@ def attend(
     """Attention of packed tokens [1, heads, N, head size] to their ancestors; returns [1, N, heads, head size]."""
     assert _now is not None
     plan, pool = _now
-    if query.shape[0] != 1 or query.shape[2] != len(plan.ids_N) or any(others.get(k) is not None for k in _UNKNOWN):
+    odd = attention_mask is not None or any(others.get(name) is not None for name in _UNKNOWN)
+    if odd or query.shape[0] != 1 or query.shape[2] != len(plan.ids_N):
         raise CannotShare
-    query_Nhd, key_Nkd, value_Nkd = (x[0].transpose(0, 1) for x in (query, key, value))
-    layout = plan.layout(sliding_window, query.device, query.dtype)
+    # Under autocast rotations may leave queries and keys in float32; the kernels want one dtype.
+    query_Nhd, key_Nkd, value_Nkd = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
+    # Chains are for kernels that say what they normalised by.
+    chained = query.device.type == "cpu" and query.shape[-1] == value.shape[-1]
+    layout = plan.layout(sliding_window, value.device, value.dtype, chained)
     keys_Mkd, values_Mkd = key_Nkd, value_Nkd
     if len(layout.past):
         old_key, old_value = pool.of(module)
@@ -111,6 +116,8 @@ def attend(
             out, log = _normalised(q, k, v, rectangle.mask_B1qk, scale)
             logs.append(log.transpose(1, 2).flatten(0, 1))
         else:
+            if q.device.type != "cpu":  # the fast kernels there take no mask with fewer key-value heads
+                k, v = _repeated(q, k, v)
             out = F.scaled_dot_product_attention(q, k, v, rectangle.mask_B1qk, scale=scale, enable_gqa=True)
         outs.append(out.transpose(1, 2).flatten(0, 1))
     for chain in layout.chains:
@@ -175,14 +182,24 @@ def _normalised(
     if q.device.type == "cpu" and q.shape[-1] == v.shape[-1] and not torch.is_grad_enabled():
         out, log = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
         return out, log
+    k, v = _repeated(q, k, v)
+    at_once = max(1, _SCORES // (q.shape[0] * q.shape[1] * k.shape[2]))
+    outs, logs = [], []
+    for start in range(0, q.shape[2], at_once):
+        scores = ((q[:, :, start : start + at_once] * scale) @ k.transpose(-1, -2)).float()
+        if mask is not None:
+            scores += mask[:, :, start : start + at_once]
+        logs.append(scores.logsumexp(-1))
+        outs.append(torch.exp(scores - logs[-1].unsqueeze(-1)).to(v.dtype) @ v)
+    return torch.cat(outs, 2), torch.cat(logs, 2)
+
+
+def _repeated(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values with as many heads as the queries."""
     repeats = q.shape[1] // k.shape[1]
-    if repeats > 1:
-        k, v = k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
-    scores = (q @ k.transpose(-1, -2)).float() * scale
-    if mask is not None:
-        scores += mask
-    log = scores.logsumexp(-1)
-    return torch.exp(scores - log.unsqueeze(-1)).to(v.dtype) @ v, log
+    if repeats == 1:
+        return k, v
+    return k.repeat_interleave(repeats, 1), v.repeat_interleave(repeats, 1)
 
 
 AttentionInterface.register(NAME, attend)

@@ -1,13 +1,22 @@
 """How much may be read at once: a budget of memory, and what reading costs of it."""
 
-import os
+import contextlib
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from likra.errors import InputError
 from likra.reading.plan import BLOCK
+
+logger = logging.getLogger(__name__)
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 #: Packed tokens of one forward pass, whatever the memory: more gains no speed.
 TOKENS = {"cpu": 2048, "cuda": 16384}
@@ -31,6 +40,23 @@ class Budget:
         """Half of it, for when memory ran out after all."""
         return Budget(max(1, self.tokens // 2), max(1, self.logits // 2))
 
+    def steps(self, size: int, step: Callable[[int, "Budget"], int]) -> None:
+        """Read `size` things step by step; where memory runs out, go on from there with half as much at a time.
+
+        Args:
+            size: How many.
+            step: Reads some from a place on, within a budget; returns the place where it stopped.
+        """
+        place, budget = 0, self
+        while place < size:
+            try:
+                place = step(place, budget)
+            except (MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or budget.tokens == 1:
+                    raise
+                budget = budget.halved()
+                logger.warning("out of memory; going on with %d tokens at a time", budget.tokens)
+
     @classmethod
     def of(cls, model: PreTrainedModel, memory: int | None, groups: int, depth: int) -> "Budget":
         """What fits into `memory` bytes beside the model.
@@ -53,7 +79,13 @@ class Budget:
         )
         token += kept * (3 + keys / BLOCK) + 5 * keys
         place = config.vocab_size * (size + 8)
-        room = max(0.0, _room(model, memory) / _SPARE - pool)
+        room = _room(model, memory) / _SPARE - pool
+        if room <= 0 and memory is not None:
+            raise InputError(
+                f"--memory {memory / 2**30:g}: the keys and values of {depth} tokens for {groups} readers take "
+                f"{pool * _SPARE / 2**30:.2g} GiB; give more, or use shorter prompts."
+            )
+        room = max(0.0, room)
         # Half for the layers, half for the logits: they are never there together, but allocators keep what was freed.
         return cls(max(1, min(most, int(room / 2 / token))), max(1, min(most, int(room / 2 / place))))
 
@@ -112,11 +144,13 @@ def _widest(model: PreTrainedModel) -> int:
 def free_memory(device: torch.device) -> int:
     """Bytes free on a device."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not every system tells
-        return 4 * 2**30
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    found = [psutil.virtual_memory().available]
+    with contextlib.suppress(OSError, ValueError):  # a container's limit, where there is one
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+        found.append(limit - used)
+    return max(0, min(found))
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -15,13 +15,13 @@ def read(model: PreTrainedModel, plan: Plan, pool: Pool, places_P: torch.Tensor)
     with reads_trees(model, plan, pool):
         return logits_at(
             model,
-            places_P.to(model.device),
+            places_P.tolist(),  # a list: the last layer may be on another device than the first
             input_ids=plan.ids_N[None].to(model.device),
             position_ids=plan.positions_N[None].to(model.device),
         )[0]
 
 
-def logits_at(model: PreTrainedModel, places: int | torch.Tensor, **inputs: Any) -> torch.Tensor:
+def logits_at(model: PreTrainedModel, places: int | list[int], **inputs: Any) -> torch.Tensor:
     """Vocabulary logits, [R, places, V], at the last so many places of each row, or at the given ones.
 
     Inputs that the model does not take are left out: a model without `logits_to_keep` computes all and is sliced, one

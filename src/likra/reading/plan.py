@@ -99,18 +99,16 @@ class Plan:
     store: tuple[torch.Tensor, torch.Tensor]
     slots: int
     build: Callable[[int | None, bool], Layout]
-    _layouts: dict[tuple[int | None, torch.device, torch.dtype], Layout] = field(default_factory=dict)
+    _layouts: dict[tuple[int | None, torch.device, torch.dtype, bool], Layout] = field(default_factory=dict)
 
-    def layout(self, window: int | None, device: torch.device, dtype: torch.dtype) -> Layout:
-        """The layout for layers of one sliding window, on a device, with masks of a dtype.
-
-        Chains are for the CPU, whose kernels say what they normalised by; elsewhere everything is blocks.
-        """
+    def layout(self, window: int | None, device: torch.device, dtype: torch.dtype, chained: bool) -> Layout:
+        """The layout for layers of one sliding window, on a device, with masks of a dtype, with chains or without."""
         if window is not None and window > int(self.positions_N.max()):
             window = None
-        key = (window, device, dtype)
+        chained = chained and window is None
+        key = (window, device, dtype, chained)
         if key not in self._layouts:
-            plain = self.build(window, device.type == "cpu" and window is None)
+            plain = self.build(window, chained)
             self._layouts[key] = Layout(
                 plain.trunk,
                 plain.groups,
@@ -232,13 +230,12 @@ def plan_range(tree: Tree, start: int, stop: int, groups: int, depth: int, *, ke
     )
 
 
-def plan_new(trees: Sequence[Tree], slots_of: Sequence[Ints] | None = None, pool: int = 0) -> Plan:
+def plan_new(trees: Sequence[Tree], slots_of: Sequence[Ints] | None = None) -> Plan:
     """Read the own nodes of several trees, each by a group of its own; what is shared is in the pool already.
 
     Args:
         trees: One tree per group.
         slots_of: For each tree the pool's slot of each of its nodes (used for the shared ones).
-        pool: Slots of the pool.
     """
     sizes = [int(tree.own_N.sum()) for tree in trees]
     starts = np.cumsum([0, *sizes])
@@ -269,7 +266,7 @@ def plan_new(trees: Sequence[Tree], slots_of: Sequence[Ints] | None = None, pool
         [(int(starts[g]), int(starts[g + 1])) for g in range(len(trees))],
         flat_Gn,
         (torch.from_numpy(_NONE), torch.from_numpy(_NONE)),
-        pool,
+        0,
         build,
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Places = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 
@@ -28,7 +29,7 @@ class Tree:
     depth_N: Ints
     end_N: Ints
     own_N: Bools
-    paths: list[Ints]
+    paths: list[Places]
 
     @classmethod
     def of(cls, sequences: Sequence[tuple[Sequence[int], int]]) -> "Tree":
@@ -40,25 +41,21 @@ class Tree:
         Args:
             sequences: Token ids, at least one, and the number of leading ones that are not `own`.
         """
-        coded = []
-        for ids, shared in sequences:
-            code = np.array(ids, dtype=np.int64) * 2
-            code[shared:] += 1
-            coded.append(code)
-        # Big-endian bytes sort as the numbers do.
-        keys = [code.astype(">u8").tobytes() for code in coded]
-        order = sorted(range(len(coded)), key=keys.__getitem__)
+        # Four bytes a token, and big-endian: as many sequences as there may be stay small, and sort as their ids do.
+        keys = [_coded(ids, shared) for ids, shared in sequences]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
         pieces: list[Ints] = []
         depths: list[Ints] = []
-        ends: list[tuple[Ints, int]] = []
-        paths: list[Ints] = [np.zeros(0, dtype=np.int64)] * len(coded)
-        before, path, size = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 0
+        ends: list[tuple[Places, int]] = []
+        paths: list[Places] = [np.zeros(0, dtype=np.int32)] * len(keys)
+        before, path, size = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32), 0
         for index in order:
-            code = coded[index]
+            code = np.frombuffer(keys[index], dtype=">u4").astype(np.int64)
+            keys[index] = b""
             common = _common(before, code)
             if common < len(code):
                 ends.append((path[common:], size))
-                new = np.arange(size, size + len(code) - common)
+                new = np.arange(size, size + len(code) - common, dtype=np.int32)
                 pieces.append(code[common:])
                 depths.append(np.arange(common, len(code)))
                 path = np.concatenate([path[:common], new])
@@ -79,6 +76,12 @@ class Tree:
         if node == len(self):
             return np.zeros(0, dtype=np.int64)
         return np.flatnonzero(self.end_N[:node] > node)
+
+
+def _coded(ids: Sequence[int], shared: int) -> bytes:
+    code = np.array(ids, dtype=">u4") * 2
+    code[shared:] += 1
+    return code.astype(">u4").tobytes()
 
 
 def _common(one: Ints, other: Ints) -> int:

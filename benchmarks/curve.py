@@ -1,0 +1,120 @@
+"""A learning curve of 2 heads x 8 sizes x 3 seeds in one stack, against training and judging each head alone.
+
+    python benchmarks/curve.py
+
+On the embedded world. Alone means: for each of the 48 heads a plain PEFT loop, and lm-evaluation-harness on
+its adapter; and, for comparison, likra itself on one head at a time. All sides start from the same weights and read the
+same examples in the same order, so the curves may differ by rounding only: by no more than the accuracies' own noise.
+"""
+
+import argparse
+import os
+import random
+import warnings
+
+import numpy as np
+
+from likra.builtin import WORLD
+from likra.heads import HeadStack, Recipe, Trainer, load_base
+from likra.judge import Evaluation
+from likra.likelihood import BASE, Likelihoods
+from likra.likelihood.engine import score
+from likra.questions import Prompter, encode_pair, load, negatives, positives
+from likra.study.curve import learning_curve
+
+import common
+import rivals
+
+SIZES = [8, 16, 32, 64, 128, 256, 512, 576]
+SEEDS = [0, 1, 2]
+HEADS = ("positive", "negative")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--batch", type=int, default=16, help="the harness's batch size")
+    options = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    warnings.filterwarnings("ignore")
+    sizes, seeds = [int(size) for size in options.sizes.split(",")], range(options.seeds)
+
+    source, recipe = load(WORLD), Recipe()
+    train, test = source.questions["train"], source.questions["test"]
+    prompter = Prompter(source.style)
+    folder = common.scratch()
+    base = load_base(WORLD)
+    base.model.save_pretrained(folder / "model")
+    base.tokenizer.save_pretrained(folder / "model")
+    print(f"{common.machine()}; the world, {len(test)} test questions, sizes {sizes}, {len(seeds)} seeds, batch 8\n")
+
+    together, curve = common.seconds(
+        lambda: learning_curve(base, train, test, style=source.style, sizes=sizes, seeds=seeds, recipe=recipe)
+    )
+    curve.stack.remove()
+    print(f"one stack: {together:.1f} s", flush=True)
+
+    tools = alone = 0.0
+    differences = {"PEFT and the harness": 0.0, "likra alone": 0.0}
+    took, _, plain = rivals.harness(folder / "model", None, test, prompter, options.batch)
+    tools += took
+    for seed in seeds:
+        drawn = random.Random(seed).sample(list(train), sizes[-1])
+        sides = (positives(drawn, prompter), negatives(drawn, prompter, "incorrect", seed=seed))
+        for size in sizes:
+            expected = curve.evaluation(size, seed).methods
+            tables = {BASE: plain}
+            single: dict[str, Likelihoods] = {}
+            for side, (name, examples) in enumerate(zip(HEADS, sides, strict=True)):
+                pairs = [encode_pair(base.tokenizer, e.prompt, e.completion, base.max_length) for e in examples]
+                # The curve's heads read one order of all questions; the head of n questions is trained on the first n.
+                pairs = rivals.unshuffled(rivals.order(pairs, seed)[:size], 0)
+                weights = rivals.first_weights(base, recipe, 2 * seed + side)
+                adapter = folder / f"{name}-{seed}-{size}"
+
+                def peft() -> None:
+                    _, _, model = rivals.peft_loop(base, pairs, recipe, weights)  # noqa: B023
+                    model.save_pretrained(adapter)  # noqa: B023
+                    model.unload()
+
+                trained, _ = common.seconds(peft)
+                base.model.requires_grad_(False)
+                took, _, tables[name] = rivals.harness(folder / "model", adapter, test, prompter, options.batch)
+                tools += trained + took
+
+                def likra() -> Likelihoods:
+                    stack = HeadStack(base, [name], seeds=[2 * seed + side])  # noqa: B023
+                    Trainer(stack, {name: pairs}, recipe).run()  # noqa: B023
+                    table = score(base, stack, test, prompter, (BASE, name))  # noqa: B023
+                    stack.remove()
+                    return table
+
+                took, single[name] = common.seconds(likra)
+                alone += took
+            table = curve.tables[size]
+            theirs = Likelihoods(
+                (BASE, *HEADS), table.questions, np.full((3, *table.tokens_QC.shape), np.nan), table.tokens_QC,
+                table.cut_QC,
+            )  # fmt: skip
+            ours = Likelihoods(theirs.heads, table.questions, theirs.logprob_HQC.copy(), table.tokens_QC, table.cut_QC)
+            for index, name in enumerate(theirs.heads):
+                for row, values in enumerate(tables[name]):
+                    theirs.logprob_HQC[index, row, : len(values)] = values
+                ours.logprob_HQC[index] = single[HEADS[0] if name == BASE else name].head(name)
+            for label, found in (("PEFT and the harness", theirs), ("likra alone", ours)):
+                for method, value in Evaluation(found).methods.items():
+                    gap = abs(value.accuracy - expected[method].accuracy)
+                    differences[label] = max(differences[label], gap)
+    noise = 1.96 * (0.25 / len(test)) ** 0.5
+    print(f"\n| {2 * len(sizes) * len(seeds)} heads, each alone | s | one stack, s | times faster "
+          "| largest difference of an accuracy |\n|---|---:|---:|---:|---:|")  # fmt: skip
+    for label, took in (("PEFT and the harness", tools), ("likra alone", alone)):
+        print(f"| {label} | {took:.1f} | {together:.1f} | {took / together:.1f} | {differences[label]:.4f} |")
+    print(f"\nnoise of one accuracy on {len(test)} questions (95%): +-{noise:.4f}")
+    if max(differences.values()) > noise:
+        raise SystemExit("the curves differ by more than the noise")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""How far from the arithmetic: scoring's time over that of the bare matrix products of its distinct tokens.
+
+    python benchmarks/floor.py --data arc-challenge
+
+Three floors, measured on the same machine in the same process: the base's linear layers on the distinct tokens with the
+vocabulary's at the places that need it; the heads' low-rank products too; and attention's too.
+"""
+
+import argparse
+
+import torch
+
+from likra.heads import Base, HeadStack
+from likra.likelihood import BASE
+from likra.likelihood.engine import encode_question, score
+
+import common
+import scoring
+
+CHUNK = 2048  # rows of a product
+
+
+def products(base: Base, count: dict[str, int], rank: int, *, heads: bool, attention: bool) -> float:
+    """Seconds of the bare products."""
+    model, config = base.model, base.model.config
+    layers = [m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and not n.endswith("lm_head")]
+    vocabulary = model.get_output_embeddings().weight
+    per_head, keys = config.num_attention_heads, round(count["pairs"] / count["tokens"])
+
+    def chunks(total: int, size: int) -> list[int]:
+        return [min(size, total - start) for start in range(0, total, size)]
+
+    @torch.inference_mode()
+    def run() -> None:
+        for layer in layers:
+            for rows in chunks(count["tokens"], CHUNK):
+                inputs[:rows, : layer.in_features] @ layer.weight.T
+            if heads:
+                for rows in chunks(count["adapted"], CHUNK):
+                    low = inputs[:rows, : layer.in_features] @ wide[: layer.in_features, :rank]
+                    low @ wide[:rank, : layer.out_features]
+        for rows in chunks(count["logits"], 256):
+            inputs[:rows, : config.hidden_size] @ vocabulary.T
+        if attention:
+            key = torch.ones(per_head, config.head_dim, keys)
+            for _ in range(config.num_hidden_layers):
+                for rows in chunks(count["tokens"], CHUNK):
+                    seen = torch.bmm(torch.ones(per_head, rows, config.head_dim), key)
+                    torch.bmm(seen, key.transpose(1, 2))
+
+    inputs, wide = torch.randn(CHUNK, 4096), torch.randn(4096, 4096)
+    return min(common.seconds(run)[0] for _ in range(2))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", default="arc-challenge", help="a source of questions, as `likra train --data` takes it"
+    )
+    parser.add_argument("--questions", type=int, default=40)
+    options = parser.parse_args()
+    train, test = common.questions(options.data)
+    some = test[: options.questions]
+    base = common.random_base("50M", train)
+    print(f"{common.machine()}; random Llama 50M, {len(some)} questions, base and two heads, seed 0\n")
+    print("| prompt | heads | likra, s | linear layers, s | times | and heads, s | times | and attention, s | times |\n"
+          "|---|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
+    for prompting, prompter in common.prompters("qa", train).items():
+        for activation in ("everywhere", "answer"):
+            ending = base.tokenizer.encode("Answer:", add_special_tokens=False) if activation == "answer" else []
+            stack = HeadStack(base, scoring.HEADS, activation=activation, invocation=ending)
+            common.perturb(stack)
+            score(base, stack, some[:1], prompter, (BASE, *scoring.HEADS))
+            took, _ = common.seconds(lambda: score(base, stack, some, prompter, (BASE, *scoring.HEADS)))  # noqa: B023
+            reach = stack.reach(encode_question(base, some[0], prompter)[0].context)
+            stack.remove()
+            count = scoring.distinct(base, some, prompter, activation == "answer", reach)
+            floors = [
+                products(base, count, 16, heads=heads, attention=attention)
+                for heads, attention in ((False, False), (True, False), (True, True))
+            ]
+            cells = " | ".join(f"{floor:.2f} | {took / floor:.2f}" for floor in floors)
+            print(f"| {prompting} | `{activation}` | {took:.2f} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

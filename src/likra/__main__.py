@@ -1,0 +1,5 @@
+"""`python -m likra`, for launchers that start modules."""
+
+from likra.cli.app import main
+
+main()

@@ -1,0 +1,101 @@
+"""Likelihoods on disk, by content: what was read once is not read again."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from likra import __version__
+from likra.files import new_file
+from likra.heads.base import Base
+from likra.heads.stack import HeadStack
+from likra.likelihood.table import BASE
+from likra.questions.tokens import TokenPair
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENT = "LIKRA_CACHE"
+
+
+def cache_folder() -> Path:
+    """Where likelihoods are kept: `$LIKRA_CACHE`, or `~/.cache/likra`."""
+    return Path(os.environ.get(ENVIRONMENT) or Path.home() / ".cache" / "likra")
+
+
+class Cache:
+    """The likelihoods of some pairs under a base and its heads.
+
+    One file per reader. Its name is a digest of all that its numbers depend on: every parameter of the base and of the
+    head, the configuration, the tokens, and the versions of likra, torch and transformers.
+    """
+
+    def __init__(self, folder: Path, base: Base, stack: HeadStack | None, pairs: Sequence[TokenPair]) -> None:
+        self._folder = folder / "likelihoods"
+        self._stack = stack
+        self._pairs = len(pairs)
+        versions = f"{__version__} {torch.__version__} {transformers.__version__}"
+        digest = hashlib.sha256(f"{versions} {_content(base, stack)}".encode())
+        for pair in pairs:
+            digest.update(f"{pair.context} {pair.completion}".encode())
+        self._common = digest.hexdigest()
+
+    def _path(self, name: str) -> Path:
+        digest = hashlib.sha256(self._common.encode())
+        if name != BASE:
+            assert self._stack is not None
+            digest.update(self._stack.digest(name).encode())
+        return self._folder / f"{digest.hexdigest()[:40]}.safetensors"
+
+    def get(self, name: str) -> NDArray[np.float64] | None:
+        """Log-likelihoods [pairs] under one reader, or None. A damaged file counts as none."""
+        path = self._path(name)
+        if not path.exists():
+            return None
+        try:
+            values: NDArray[np.float64] = load_file(path)["logprob"]
+        except (SafetensorError, OSError, KeyError):
+            return None
+        return values if values.shape == (self._pairs,) else None
+
+    def put(self, name: str, values: NDArray[np.float64]) -> None:
+        """Keep log-likelihoods [pairs]; a folder that cannot be written to is no reason to fail."""
+        try:
+            with new_file(self._path(name)) as work:
+                save_file({"logprob": np.ascontiguousarray(values)}, work)
+        except OSError as error:
+            logger.warning("likelihoods are not kept: %s: %s", self._folder, error.strerror)
+
+
+def _content(base: Base, stack: HeadStack | None) -> str:
+    """Digest of a model's configuration and every bit of its parameters and buffers.
+
+    The sums are of integers, so they are the same on every device and in every order of adding.
+    """
+    config = base.model.config.to_dict()
+    for name in ("_name_or_path", "transformers_version", "_commit_hash"):
+        config.pop(name, None)
+    digest = hashlib.sha256(f"{type(base.model).__name__} {json.dumps(config, sort_keys=True, default=str)}".encode())
+    layers = stack.layers if stack else {}
+    heads = {f"{path}.{side}" for path in layers for side in "ab"}
+    own = {f"{path}.base.": f"{path}." for path in layers}
+    for name, tensor in base.model.state_dict().items():
+        if name in heads:
+            continue
+        path, dot, leaf = name.rpartition(".")
+        bits = tensor.detach().contiguous().flatten().view(torch.uint8)
+        bits = bits.view(torch.int32) if len(bits) % 4 == 0 else bits
+        total = 0
+        for number, part in enumerate(bits.split(2**22), start=1):
+            places = torch.arange(1, len(part) + 1, device=part.device, dtype=torch.int64)
+            total += int((part.to(torch.int64) * places).sum()) * number
+        digest.update(f"{own.get(path + dot, path + dot)}{leaf} {tuple(tensor.shape)} {tensor.dtype} {total}".encode())
+    return digest.hexdigest()

@@ -1,0 +1,96 @@
+"""Likelihoods on disk: a repetition runs no model, and nothing stale is ever found."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from likra.heads import Base, HeadStack
+from likra.likelihood import BASE
+from likra.likelihood.engine import score
+from likra.model import Likra
+from likra.questions import Prompter, Question
+from tests.likelihood.test_engine import perturb
+
+PROMPTER = Prompter("qa")
+
+
+@pytest.fixture
+def passes(base: Base) -> Iterator[list[int]]:
+    """The forward passes of the base, as they happen."""
+    seen: list[int] = []
+    hook = base.model.register_forward_hook(lambda *_: seen.append(1))
+    yield seen
+    hook.remove()
+
+
+def test_a_repetition_runs_no_model(base: Base, questions: list[Question], tmp_path: Path, passes: list[int]) -> None:
+    stack = HeadStack(base, ["one", "two"], rank=4)
+    perturb(stack)
+    first = score(base, stack, questions, PROMPTER, (BASE, "one", "two"), cache=tmp_path)
+    passes.clear()
+    again = score(base, stack, questions, PROMPTER, (BASE, "one", "two"), cache=tmp_path)
+    assert not passes
+    np.testing.assert_array_equal(first.logprob_HQC, again.logprob_HQC)
+    # The order of questions and heads is not part of the content.
+    turned = score(base, stack, questions[::-1], PROMPTER, ("two", BASE), cache=tmp_path)
+    assert not passes
+    np.testing.assert_array_equal(turned.head("two")[::-1], first.head("two"))
+
+
+def test_what_changes_is_read_anew(base: Base, questions: list[Question], tmp_path: Path, passes: list[int]) -> None:
+    stack = HeadStack(base, ["one"], rank=4)
+    perturb(stack)
+
+    def run(prompter: Prompter = PROMPTER, some: list[Question] = questions) -> np.ndarray:
+        passes.clear()
+        found = score(base, stack, some, prompter, (BASE, "one"), cache=tmp_path).logprob_HQC
+        np.testing.assert_allclose(found, score(base, stack, some, prompter, (BASE, "one")).logprob_HQC, atol=1e-5)
+        return found
+
+    run()
+    for change in ("head", "scaling", "base", "prompt", "questions"):
+        layer = next(iter(stack.layers.values()))
+        prompter, some = PROMPTER, questions
+        if change == "head":
+            layer.b.data[0, 0, 0] += 1
+        elif change == "scaling":
+            layer.scaling[0] *= 2
+        elif change == "base":  # a change too small for the fingerprint to see
+            layer.base.weight.data[3, 7] += 1e-3  # type: ignore[operator,index,union-attr]
+        elif change == "prompt":
+            prompter = Prompter("plain")
+        else:
+            some = questions[:-1]
+        before = len(list((tmp_path / "likelihoods").iterdir()))
+        run(prompter, some)
+        assert len(list((tmp_path / "likelihoods").iterdir())) > before, change
+
+
+def test_a_damaged_file_is_read_anew(base: Base, questions: list[Question], tmp_path: Path) -> None:
+    first = score(base, None, questions, PROMPTER, cache=tmp_path)
+    [file] = (tmp_path / "likelihoods").iterdir()
+    file.write_bytes(file.read_bytes()[:50])
+    again = score(base, None, questions, PROMPTER, cache=tmp_path)
+    np.testing.assert_array_equal(first.logprob_HQC, again.logprob_HQC)
+
+
+def test_a_weight_sweep_runs_no_model(
+    base: Base, questions: list[Question], passes: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIKRA_CACHE", str(tmp_path))
+    likra = Likra.from_base(base).fit(questions, progress=False)
+    likra.evaluate(questions, progress=False)
+    passes.clear()
+    for weight in (0.0, 0.5, 1.0):
+        assert likra.evaluate(questions, weight=weight, progress=False).weight == weight
+    assert not passes
+    likra.evaluate(questions, cache=False, progress=False)
+    assert passes
+    with torch.no_grad():
+        next(iter(likra.stack.layers.values())).b[0] += 1  # type: ignore[union-attr]
+    passes.clear()
+    likra.evaluate(questions, progress=False)
+    assert passes

@@ -1,0 +1,73 @@
+"""Two processes against one: the same heads, the same table."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from likra.likelihood import Likelihoods
+from likra.questions import Question
+from tests.conftest import write_questions
+
+#: Sums over a batch are taken in another order, and where a gradient is nothing but rounding, Adam makes a step of it:
+#: a tenth of one step, as in tests/heads/test_training.py.
+WEIGHTS, LIKELIHOODS = 1e-4, 1e-4
+
+# Without --cpu, which would want MPI; where there is no GPU the processes find that out themselves, and use gloo.
+ACCELERATE = [
+    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+
+
+def run(launcher: list[str], *arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LIKRA_CACHE": str(cache)}
+    return subprocess.run(
+        [*launcher, "-m", "likra", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(("launcher", "activation"), [(ACCELERATE, "everywhere"), (TORCHRUN, "answer")])
+def test_two_processes_give_what_one_gives(
+    launcher: list[str], activation: str, model_folder: Path, questions: list[Question], tmp_path: Path
+) -> None:
+    data = str(write_questions(tmp_path / "data.jsonl", questions))
+    results = {}
+    for name, start in (("one", [sys.executable]), ("two", launcher)):
+        out = tmp_path / name
+        trained = run(
+            start, "train", str(model_folder), "--data", data, "--out", str(out), "--lr", "1e-3", "--batch-size", "3",
+            "--grad-accum", "2", "--rank", "4", "--activation", activation, cache=tmp_path / "cache" / name,
+        )  # fmt: skip
+        assert trained.returncode == 0, trained.stderr
+        assert trained.stdout.count("Heads are in") == 1
+        table = tmp_path / f"{name}.parquet"
+        judged = run(
+            start, "eval", str(tmp_path / "one"), "--data", data, "--split", "all", "--save-likelihoods", str(table),
+            cache=tmp_path / "cache" / name,
+        )  # fmt: skip
+        assert judged.returncode == 0, judged.stderr
+        assert judged.stdout.count("Likra against SFT") == 1
+        heads = [load_file(out / side / "adapter_model.safetensors") for side in ("positive", "negative")]
+        results[name] = heads, Likelihoods.load(table), judged.stdout
+    for one, two in zip(results["one"][0], results["two"][0], strict=True):
+        assert max(float((one[key] - two[key]).abs().max()) for key in one) < WEIGHTS
+        assert any(two[key].any() for key in two if "lora_B" in key)
+    np.testing.assert_allclose(results["one"][1].logprob_HQC, results["two"][1].logprob_HQC, atol=LIKELIHOODS)
+    assert results["one"][2] == results["two"][2]
+
+
+def test_bad_input_ends_every_process(tmp_path: Path) -> None:
+    found = run(TORCHRUN, "eval", str(tmp_path / "nothing"), "--data", "world", cache=tmp_path)
+    assert found.returncode != 0
+    assert "likra: error:" in found.stderr and "no such folder" in found.stderr
