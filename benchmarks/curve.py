@@ -33,6 +33,8 @@ HEADS = ("positive", "negative")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
+    parser.add_argument("--shots", type=int, default=0, help="solved examples before each test question")
+    parser.add_argument("--questions", type=int, help="test questions; default: all")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--batch", type=int, default=16, help="the harness's batch size")
     options = parser.parse_args()
@@ -41,23 +43,27 @@ def main() -> None:
     sizes, seeds = [int(size) for size in options.sizes.split(",")], range(options.seeds)
 
     source, recipe = load(WORLD), Recipe()
-    train, test = source.questions["train"], source.questions["test"]
-    prompter = Prompter(source.style)
+    train, test = source.questions["train"], source.questions["test"][: options.questions]
+    prompter, asking = Prompter(source.style), Prompter(source.style, options.shots, train)
     folder = common.scratch()
     base = load_base(WORLD)
     base.model.save_pretrained(folder / "model")
     base.tokenizer.save_pretrained(folder / "model")
-    print(f"{common.machine()}; the world, {len(test)} test questions, sizes {sizes}, {len(seeds)} seeds, batch 8\n")
+    print(
+        f"{common.machine()}; the world, {len(test)} test questions, {options.shots}-shot, sizes {sizes}, {len(seeds)} seeds, batch 8\n"
+    )
 
     together, curve = common.seconds(
-        lambda: learning_curve(base, train, test, style=source.style, sizes=sizes, seeds=seeds, recipe=recipe)
+        lambda: learning_curve(
+            base, train, test, style=source.style, sizes=sizes, seeds=seeds, recipe=recipe, shots=options.shots
+        )
     )
     curve.stack.remove()
     print(f"one stack: {together:.1f} s", flush=True)
 
     tools = alone = 0.0
     differences = {"PEFT and the harness": 0.0, "likra alone": 0.0}
-    took, _, plain = rivals.harness(folder / "model", None, test, prompter, options.batch)
+    took, _, plain = rivals.harness(folder / "model", None, test, asking, options.batch)
     tools += took
     for seed in seeds:
         drawn = random.Random(seed).sample(list(train), sizes[-1])
@@ -80,13 +86,13 @@ def main() -> None:
 
                 trained, _ = common.seconds(peft)
                 base.model.requires_grad_(False)
-                took, _, tables[name] = rivals.harness(folder / "model", adapter, test, prompter, options.batch)
+                took, _, tables[name] = rivals.harness(folder / "model", adapter, test, asking, options.batch)
                 tools += trained + took
 
                 def likra() -> Likelihoods:
                     stack = HeadStack(base, [name], seeds=[2 * seed + side])  # noqa: B023
                     Trainer(stack, {name: pairs}, recipe).run()  # noqa: B023
-                    table = score(base, stack, test, prompter, (BASE, name))  # noqa: B023
+                    table = score(base, stack, test, asking, (BASE, name))  # noqa: B023
                     stack.remove()
                     return table
 

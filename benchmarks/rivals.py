@@ -114,10 +114,12 @@ def trl_trainer(
     base: Base, pairs: Sequence[TokenPair], recipe: Recipe, weights: Weights, folder: Path
 ) -> tuple[list[float], list[float]]:
     """TRL's SFTTrainer on one PEFT adapter: seconds and loss of each step."""
-    from datasets import Dataset
+    from datasets import Dataset, disable_progress_bars
     from torch.utils.data import SequentialSampler
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
+
+    disable_progress_bars()
 
     class InOrder(SFTTrainer):
         def _get_train_sampler(self, *_: Any) -> SequentialSampler:
@@ -166,6 +168,7 @@ def trl_trainer(
         processing_class=base.tokenizer,
         callbacks=[Clock()],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     trainer.model.unload()

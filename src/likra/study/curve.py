@@ -70,6 +70,7 @@ def learning_curve(
     seeds: Sequence[int],
     recipe: Recipe,
     kind: str = "incorrect",
+    shots: int = 0,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Curve:
     """Train every seed's two heads in one stack, in one pass, and judge them at every size on the way.
@@ -86,6 +87,8 @@ def learning_curve(
         seeds: One pair of heads per seed.
         recipe: Its schedule must be constant, without warm-up, over one epoch; its seed is not used.
         kind: Kind of negatives; `all` gives several per question and so does not fit a curve over questions.
+        shots: Solved training questions shown before each test question, the same for all (the paper shows 25);
+            training prompts have none.
         progress: Called with (steps done, steps in all, a note).
 
     Raises:
@@ -93,7 +96,7 @@ def learning_curve(
     """
     sizes, seeds = sorted(set(sizes)), list(seeds)
     _check(sizes, len(train), recipe, kind)
-    prompter = Prompter(style)
+    prompter, asking = Prompter(style), Prompter(style, shots, train)
     names = [name for seed in seeds for name in head_names(seed)]
     data, orders = {}, {}
     for seed in seeds:
@@ -117,7 +120,7 @@ def learning_curve(
 
     def judge(size: int, step: int) -> None:
         progress(step, steps, f"(judging {size} questions)")
-        curve.tables[size] = score(base, stack, test, prompter, (BASE, *names), meta={"size": size, "base": base.name})
+        curve.tables[size] = score(base, stack, test, asking, (BASE, *names), meta={"size": size, "base": base.name})
         progress(step, steps, "")
 
     def watch(step: Step) -> None:
