@@ -50,7 +50,8 @@ def main() -> None:
     base.model.save_pretrained(folder / "model")
     base.tokenizer.save_pretrained(folder / "model")
     print(
-        f"{common.machine()}; the world, {len(test)} test questions, {options.shots}-shot, sizes {sizes}, {len(seeds)} seeds, batch 8\n"
+        f"{common.machine()}; the world, {len(test)} test questions, {options.shots}-shot, sizes {sizes}, "
+        f"{len(seeds)} seeds, batch 8\n"
     )
 
     together, curve = common.seconds(

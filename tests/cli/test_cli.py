@@ -95,6 +95,21 @@ def test_eval_json_is_one_object_and_nothing_else(heads: Path, data: Path, tmp_p
     assert table.heads == ("base", "positive", "negative") and len(table.questions) == 4
 
 
+def test_eval_reads_once_and_within_the_memory_given(heads: Path, data: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "likra-cache" / "likelihoods"
+    command = ["eval", heads, "--data", data, "--json"]
+    uncached = invoke(*command, "--no-cache", "--memory", 0.01)
+    assert uncached.exit_code == 0, uncached.output
+    assert not kept.exists()
+    first = json.loads(invoke(*command).stdout)
+    assert len(list(kept.iterdir())) == 3  # base, positive, negative
+    before = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+    again = json.loads(invoke(*command, "--weight", 0.5).stdout)
+    assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before
+    assert again["weight"] == 0.5
+    assert again["methods"]["sft"] == first["methods"]["sft"] == json.loads(uncached.stdout)["methods"]["sft"]
+
+
 def test_eval_shows_intervals_and_a_paired_test(heads: Path, data: Path) -> None:
     result = invoke("eval", heads, "--data", data, "--shots", "2", "--split", "all")
     assert result.exit_code == 0 and "trained on some of the questions judged here" in result.stderr
@@ -335,6 +350,7 @@ def test_a_damaged_model_folder(bad: Callable[..., str], data: Path, model_folde
         (["--negatives", "odd"], "'odd' is no kind of negatives"),
         (["--shots", "50"], "--shots 50: only 8 answered training questions"),
         (["--dtype", "int4"], "--dtype int4: must be one of"),
+        (["--quantize", "2bit"], "--quantize 2bit: must be one of 4bit, 8bit"),
         (["--device", "banana"], "--device banana: cannot be used here"),
         (["--weight", "nan"], "--weight nan: must be a finite number"),
     ],

@@ -84,7 +84,7 @@ class StackedLora(nn.Module):
             y = y.clone()  # what another kind of layer returns may be a view, or needed for its own gradient
         # Without autocast the update is computed in the heads' float32, as PEFT does.
         dtype = y.dtype if torch.is_autocast_enabled(x.device.type) else self.a.dtype
-        updated: torch.Tensor = _Update.apply(y, x, self.a, self.b, self.scaling, route.spans, dtype)
+        updated: torch.Tensor = _Update.apply(y, x, self.a, self.b, self.scaling, route.spans, dtype)  # type: ignore[no-untyped-call]
         return updated
 
 

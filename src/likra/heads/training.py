@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -291,13 +292,15 @@ class Trainer:
                     slots[path[: len(prompt)]] = prompts.slots[prompt]
                 slots_of.append(slots)
         plan = plan_new(trees, slots_of)
-        places, tokens, heads = [], [], []
+        places: list[NDArray[np.int64]] = []
+        tokens: list[int] = []
+        heads: list[int] = []
         for head, (tree, flat, batch) in enumerate(zip(trees, plan.flat_Gn, part.values(), strict=True)):
             for path, pair in zip(tree.paths, batch, strict=True):
-                wanted = _labels(pair, self.recipe.loss)
-                places.append(flat[path[-len(wanted) :]])
-                tokens.extend(wanted)
-                heads.extend([head] * len(wanted))
+                labels = _labels(pair, self.recipe.loss)
+                places.append(flat[path[-len(labels) :]])
+                tokens.extend(labels)
+                heads.extend([head] * len(labels))
         distinct, row_M = np.unique(np.concatenate(places), return_inverse=True)
         spans = [(name, *span) for name, span in zip(part, plan.spans, strict=True)]
         device = self.stack.base.device
@@ -309,8 +312,9 @@ class Trainer:
                     input_ids=plan.ids_N[None].to(device),
                     position_ids=plan.positions_N[None].to(device),
                 )
-            index = (torch.from_numpy(row_M), torch.tensor(tokens), torch.tensor(heads))
-            yield logits_1PV[0], *(some.to(logits_1PV.device) for some in index)
+            rows = torch.from_numpy(row_M)
+            at = logits_1PV.device
+            yield logits_1PV[0], rows.to(at), torch.tensor(tokens, device=at), torch.tensor(heads, device=at)
 
     @contextlib.contextmanager
     def _rows(self, part: dict[str, list[TokenPair]]) -> Iterator[_Predictions]:

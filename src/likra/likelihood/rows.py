@@ -58,4 +58,4 @@ def _read(base: Base, stack: HeadStack | None, pairs: list[TokenPair], name: str
     tokens = rows.labels_RK[row_M, place_M]
     flat = (row_M * rows.keep + place_M).cpu().numpy()
     logprob_M = chosen(logits_RKV.flatten(0, 1), flat, tokens.cpu().numpy())
-    return np.bincount(row_M.cpu().numpy(), weights=logprob_M, minlength=len(pairs))
+    return np.bincount(row_M.cpu().numpy(), weights=logprob_M, minlength=len(pairs)).astype(np.float64)

@@ -146,7 +146,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
-    found = [psutil.virtual_memory().available]
+    found = [int(psutil.virtual_memory().available)]
     with contextlib.suppress(OSError, ValueError):  # a container's limit, where there is one
         limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
         found.append(limit - used)
