@@ -474,7 +474,7 @@ class Likra:
             raise InputError(
                 f"{folder}: its heads were trained on {origin['name']}"
                 f"{' at ' + origin['revision'] if origin['revision'] else ''}, but {base.name} differs from it in "
-                "shape or weights; load the base (and revision) that the heads were trained on."
+                "shape or weights; load the base (revision, --quantize) that the heads were trained on."
             )
         likra = cls(
             base,

@@ -5,6 +5,7 @@ Nothing is shared unless `start` was called: a program that has its own plans fo
 
 import datetime
 import os
+import sys
 from typing import Any
 
 _SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")  # as launchers name it
@@ -69,8 +70,10 @@ def wait() -> None:
 
 
 def finish() -> None:
-    """Leave the other processes in good order."""
-    global _state
+    """End this process well, once all others are here too; does nothing where there are none."""
     if _state is not None:
+        wait()
         _state.destroy_process_group()
-        _state = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # threads of the communication library have been seen to abort the interpreter's own ending

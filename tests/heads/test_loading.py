@@ -34,7 +34,7 @@ def test_a_base_spread_over_devices_scores_the_same(model_folder: Path, question
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes, which is optional")
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
-def test_a_quantised_base_trains_and_scores(
+def test_a_quantised_base_is_read_and_in_8_bits_trained_on(
     bits: str, model_folder: Path, questions: list[Question], tmp_path: Path
 ) -> None:
     config = {**ARCHITECTURES["llama"]().to_dict(), "hidden_size": 128, "intermediate_size": 256, "head_dim": 32}
@@ -42,8 +42,15 @@ def test_a_quantised_base_trains_and_scores(
     AutoTokenizer.from_pretrained(model_folder).save_pretrained(tmp_path / "wide")
     base = load_base(str(tmp_path / "wide"), quantize=bits, device="cpu", dtype="float32")
     whole = score(load_base(str(tmp_path / "wide")), None, questions, PROMPTER)
-    likra = Likra.from_base(base, recipe=Recipe(learning_rate=1e-3, rank=4)).fit(questions, progress=False)
-    table = likra.likelihoods(questions)
+    likra = Likra.from_base(base, recipe=Recipe(learning_rate=1e-3, rank=4))
+    if bits == "4bit":
+        with pytest.raises(InputError, match="not trained on a 4-bit base on a CPU"):
+            likra.fit(questions, progress=False)
+        stack = HeadStack(base, ["positive"], rank=4)
+        perturb(stack)
+        table = score(base, stack, questions, PROMPTER, (BASE, "positive"))
+    else:
+        table = likra.fit(questions, progress=False).likelihoods(questions)
     tokens = table.tokens_QC.clip(min=1)
     assert np.nanmean(np.abs(table.head(BASE) - whole.head(BASE)) / tokens) < 1.0
     assert not np.allclose(table.head("positive"), table.head(BASE), atol=1e-4, equal_nan=True)

@@ -91,7 +91,9 @@ def test_a_smaller_budget_reads_less_at_once(base: Base) -> None:
     sizes = [Budget.of(base.model, memory, 3, 100) for memory in (10**6, 3 * 10**6, 10**9)]
     assert sizes[0].tokens < sizes[1].tokens <= sizes[2].tokens <= 2048
     assert Budget.of(base.model, 3 * 10**6, 3, 1000).tokens < sizes[1].tokens  # a longer path must be kept
-    with pytest.raises(InputError, match=r"--memory .* the keys and values of 10000 tokens for 3 readers take"):
+    with pytest.raises(
+        InputError, match=r"--memory .*: reading prompts of 10000 tokens for 3 readers takes at least .* GiB"
+    ):
         Budget.of(base.model, 10**6, 3, 10_000)
     kept = [TrainingBudget.of(base.model, memory, False) for memory in (10**5, 10**8)]
     assert kept[0].tokens < kept[1].tokens and kept[0].kept < kept[1].kept

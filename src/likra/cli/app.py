@@ -53,7 +53,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", module="peft|transformers|huggingface_hub|datasets")
     logging.basicConfig(level=logging.WARNING, format="likra: %(message)s")
-    for noisy in ("huggingface_hub", "datasets", "transformers", "httpx", "urllib3", "fsspec"):
+    for noisy in ("huggingface_hub", "datasets", "transformers", "httpx", "urllib3", "fsspec", "bitsandbytes"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     try:
         app()

@@ -27,7 +27,8 @@ Dtype = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(
-        help="cpu, cuda, cuda:1, mps; auto spreads a model over all GPUs. [default: the first GPU, else the CPU]"
+        help="cpu, cuda, cuda:1, mps; auto spreads a model over all GPUs, if there are any. "
+        "[default: the first GPU, else the CPU]"
     ),
 ]
 Quantize = Annotated[

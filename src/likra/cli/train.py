@@ -55,7 +55,8 @@ def train(
     activation: Annotated[
         str,
         typer.Option(
-            help="everywhere: plain LoRA (the paper). answer: the heads leave the prompt's tokens to the base."
+            help="everywhere: plain LoRA (the paper). answer: the heads leave the prompt's tokens to the base, which "
+            "reads them once for all: faster, most with long prompts; about a point less accurate where measured."
         ),
     ] = "everywhere",
     schedule: Annotated[
@@ -156,4 +157,5 @@ def train(
         )
     held_out = any(source.questions.get(split) for split in ("test", "validation"))
     then = f"eval {out} --data {data}" if held_out else f"score {out} --question ... --choice ... --choice ..."
-    console.print(f"Heads are in {out}. Next: likra {then}", soft_wrap=True, markup=False)
+    again = f" --quantize {quantize}" if quantize else ""
+    console.print(f"Heads are in {out}. Next: likra {then}{again}", soft_wrap=True, markup=False)

@@ -108,6 +108,15 @@ class Trainer:
         self._share = bool(pairs) and can_share(model, max(len(pair.inputs) for pair in pairs))
         budget = TrainingBudget.of(model, self.memory, self.recipe.gradient_checkpointing)
         self._room = budget.tokens
+        largest = max((self._tokens(b) for name in self.data for b in self._order(name)), default=0)
+        largest //= self.recipe.gradient_accumulation_steps
+        if self.memory is not None and largest > self._room:
+            logger.warning(
+                "--memory %.3g: one head's batch of %d tokens alone is reckoned to take %.2g GiB; going on with it",
+                self.memory / 2**30,
+                largest,
+                largest * budget.each / 2**30,
+            )
         self._together = 0  # heads of the last pass
         self._prompts: Prompts | None = None
         if self._share and self.stack.activation == "answer":
@@ -413,6 +422,11 @@ def _prepared(stack: HeadStack, recipe: Recipe) -> Iterator[None]:
     model = stack.base.model
     if model.dtype == torch.float16:
         raise InputError("heads are not trained in float16, whose gradients vanish; pass --dtype bfloat16 or float32.")
+    if getattr(model, "is_loaded_in_4bit", False) and model.device.type == "cpu":
+        raise InputError(
+            "heads are not trained on a 4-bit base on a CPU, where bitsandbytes gives incomplete gradients; use a GPU, "
+            "or --quantize 8bit."
+        )
     rates: list[tuple[nn.Module, str, float]] = []
     for parameter in stack.parameters():
         parameter.requires_grad_(True)

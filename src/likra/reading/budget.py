@@ -80,10 +80,11 @@ class Budget:
         token += kept * (3 + keys / BLOCK) + 5 * keys
         place = config.vocab_size * (size + 8)
         room = _room(model, memory) / _SPARE - pool
-        if room <= 0 and memory is not None:
+        least = groups * max(token, place) * 2  # one token for every reader
+        if room < least and memory is not None:
             raise InputError(
-                f"--memory {memory / 2**30:g}: the keys and values of {depth} tokens for {groups} readers take "
-                f"{pool * _SPARE / 2**30:.2g} GiB; give more, or use shorter prompts."
+                f"--memory {memory / 2**30:.3g}: reading prompts of {depth} tokens for {groups} readers takes at least "
+                f"{(pool + least) * _SPARE / 2**30:.2g} GiB; give more, or use shorter prompts."
             )
         room = max(0.0, room)
         # Half for the layers, half for the logits: they are never there together, but allocators keep what was freed.
@@ -97,10 +98,12 @@ class TrainingBudget:
     Attributes:
         tokens: Tokens of one forward and backward pass.
         kept: Tokens whose keys and values may be kept for the whole run.
+        each: Bytes that a token of a pass is reckoned at.
     """
 
     tokens: int
     kept: int
+    each: float
 
     @classmethod
     def of(cls, model: PreTrainedModel, memory: int | None, checkpointing: bool) -> "TrainingBudget":
@@ -111,7 +114,7 @@ class TrainingBudget:
         # Of a token in a layer: its inputs, norms and products, kept for the backward pass; and its logits, thrice.
         layer = size * (8 * config.hidden_size + 5 * _widest(model)) + 3 * _kept(model)
         token = (config.hidden_size * size if checkpointing else layer) * layers + layer + 12 * config.vocab_size
-        return cls(max(1, int(free / 2 / token)), int(free / 2 / (_kept(model) * layers)))
+        return cls(max(1, int(free / 2 / token)), int(free / 2 / (_kept(model) * layers)), 2 * _SPARE * token)
 
 
 def _room(model: PreTrainedModel, memory: int | None) -> float:
