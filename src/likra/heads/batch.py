@@ -42,7 +42,7 @@ def rows_of(pairs: Sequence[TokenPair], *, whole_text: bool = False) -> Rows:
         whole_text: Also predict the context's tokens.
     """
     inputs = [pair.inputs for pair in pairs]
-    labels = [_labels(pair, whole_text) for pair in pairs]
+    labels = [labels_of(pair, whole_text) for pair in pairs]
     length, keep = max(map(len, inputs)), max(1, *map(len, labels))
     ids = torch.zeros(len(pairs), length, dtype=torch.long)
     attention = torch.zeros_like(ids)
@@ -56,5 +56,6 @@ def rows_of(pairs: Sequence[TokenPair], *, whole_text: bool = False) -> Rows:
     return Rows(ids, attention, positions, kept)
 
 
-def _labels(pair: TokenPair, whole_text: bool) -> tuple[int, ...]:
+def labels_of(pair: TokenPair, whole_text: bool) -> tuple[int, ...]:
+    """What is to be predicted of a pair: the last tokens of its sequence, without gaps."""
     return (pair.context[1:] if whole_text else ()) + pair.completion

@@ -22,7 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from likra import parallel
 from likra.errors import InputError
 from likra.files import sha256, write_json
-from likra.heads.batch import rows_of
+from likra.heads.batch import labels_of, rows_of
 from likra.heads.prompts import Prompts
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
@@ -306,7 +306,7 @@ class Trainer:
         heads: list[int] = []
         for head, (tree, flat, batch) in enumerate(zip(trees, plan.flat_Gn, part.values(), strict=True)):
             for path, pair in zip(tree.paths, batch, strict=True):
-                labels = _labels(pair, self.recipe.loss)
+                labels = labels_of(pair, self.recipe.loss == "text")
                 places.append(flat[path[-len(labels) :]])
                 tokens.extend(labels)
                 heads.extend([head] * len(labels))
@@ -409,11 +409,6 @@ class Trainer:
                         key: value if key == "step" else value.to(piece.device) for key, value in found.items()
                     }
         return steps
-
-
-def _labels(pair: TokenPair, loss: str) -> tuple[int, ...]:
-    """What is to be predicted of a pair, from the end of its sequence backwards without gaps."""
-    return (pair.context[1:] if loss == "text" else ()) + pair.completion
 
 
 @contextlib.contextmanager
