@@ -9,8 +9,10 @@ import torch
 from likra.errors import InputError
 from likra.heads import Base, HeadStack, Recipe, Trainer
 from likra.likelihood import BASE
+from likra.likelihood import packed as packed_module
 from likra.likelihood.engine import score
 from likra.questions import Prompter, Question
+from likra.reading import budget as budget_module
 from likra.reading.budget import Budget, TrainingBudget
 from tests.conftest import tiny_base
 from tests.heads.test_training import distance, examples
@@ -58,6 +60,26 @@ def test_scoring_survives_running_out_of_memory(
     assert short.failed >= 1 and short.most <= 100
     np.testing.assert_allclose(found.logprob_HQC, expected.logprob_HQC, atol=1e-4)
     assert not share or "out of memory" in caplog.text
+
+
+def test_memory_that_runs_out_after_the_forward_pass_leaves_what_was_kept(
+    base: Base, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stretch is read again from where it began, and needs the path that it found."""
+    expected = score(base, None, questions, PROMPTER)
+    monkeypatch.setattr(budget_module, "TOKENS", {"cpu": 60})
+    real, calls = packed_module.chosen, []
+
+    def sometimes(logits: torch.Tensor, rows: Any, tokens: Any) -> Any:
+        calls.append(len(calls))
+        if len(calls) in (3, 6):
+            raise torch.OutOfMemoryError("simulated")
+        return real(logits, rows, tokens)
+
+    monkeypatch.setattr(packed_module, "chosen", sometimes)
+    found = score(base, None, questions, PROMPTER)
+    assert len(calls) > 6
+    np.testing.assert_allclose(found.logprob_HQC, expected.logprob_HQC, atol=1e-4)
 
 
 def test_memory_that_never_suffices_is_an_error(base: Base, questions: list[Question]) -> None:

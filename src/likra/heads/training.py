@@ -108,15 +108,8 @@ class Trainer:
         self._share = bool(pairs) and can_share(model, max(len(pair.inputs) for pair in pairs))
         budget = TrainingBudget.of(model, self.memory, self.recipe.gradient_checkpointing)
         self._room = budget.tokens
-        largest = max((self._tokens(b) for name in self.data for b in self._order(name)), default=0)
-        largest //= self.recipe.gradient_accumulation_steps
-        if self.memory is not None and largest > self._room:
-            logger.warning(
-                "--memory %.3g: one head's batch of %d tokens alone is reckoned to take %.2g GiB; going on with it",
-                self.memory / 2**30,
-                largest,
-                largest * budget.each / 2**30,
-            )
+        if self.memory is not None:
+            self._warn_of_too_little(self.memory, budget)
         self._together = 0  # heads of the last pass
         self._prompts: Prompts | None = None
         if self._share and self.stack.activation == "answer":
@@ -130,6 +123,17 @@ class Trainer:
             if prompts and len(Tree.of([(prompt, len(prompt)) for prompt in prompts])) <= budget.kept:
                 with self._autocast():
                     self._prompts = Prompts(model, prompts, self.memory)
+
+    def _warn_of_too_little(self, memory: int, budget: TrainingBudget) -> None:
+        largest = max((self._tokens(batch) for name in self.data for batch in self._order(name)), default=0)
+        largest //= self.recipe.gradient_accumulation_steps
+        if largest > budget.tokens:
+            logger.warning(
+                "--memory %.3g: one head's batch of %d tokens alone is reckoned to take %.2g GiB; going on with it",
+                memory / 2**30,
+                largest,
+                largest * budget.each / 2**30,
+            )
 
     @property
     def total_steps(self) -> int:

@@ -77,14 +77,19 @@ def read_packed(
         some = slice(*np.searchsorted(node_M, (start, stop)))
         plan = plan_range(tree, start, stop, len(groups), depth)
         wanted, row_M = np.unique(node_M[some], return_inverse=True)
+        rows_GM = row_M + len(wanted) * np.arange(len(groups))[:, None]
         places = torch.from_numpy(np.concatenate([flat[wanted - start] for flat in plan.flat_Gn]))
         spans = [
             (name, *span) for name, span in zip(groups, plan.spans, strict=True) if name != BASE and span[0] < span[1]
         ]
         with stack.active(spans, len(plan.ids_N)) if stack and spans else contextlib.nullcontext():
-            logits_PV = read(base.model, plan, pool, places)
-        rows_GM = row_M + len(wanted) * np.arange(len(groups))[:, None]
-        logprob_M = chosen(logits_PV, rows_GM.ravel(), np.tile(token_M[some], len(groups)))
+            logprob_M = read(
+                base.model,
+                plan,
+                pool,
+                places,
+                lambda logits_PV: chosen(logits_PV, rows_GM.ravel(), np.tile(token_M[some], len(groups))),
+            )
         for total, logprob in zip(total_GP, logprob_M.reshape(len(groups), -1), strict=True):
             total += np.bincount(pair_M[some], weights=logprob, minlength=len(pairs))
         progress(int(np.searchsorted(last_P, stop)))

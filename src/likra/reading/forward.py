@@ -1,6 +1,7 @@
 """Forward passes: of a plan's packed tokens, and of plain rows; logits only where they are needed."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,15 +11,23 @@ from likra.reading.attention import Pool, reads_trees
 from likra.reading.plan import Plan
 
 
-def read(model: PreTrainedModel, plan: Plan, pool: Pool, places_P: torch.Tensor) -> torch.Tensor:
-    """Read a plan's tokens; returns the vocabulary logits [P, V] at some of them, and keeps in `pool` what it says."""
+def read(
+    model: PreTrainedModel,
+    plan: Plan,
+    pool: Pool,
+    places_P: torch.Tensor,
+    use: Callable[[torch.Tensor], Any] = lambda logits: logits,
+) -> Any:
+    """Read a plan's tokens, and keep in `pool` what it says; returns what `use` makes of the logits [P, V] at some."""
     with reads_trees(model, plan, pool):
-        return logits_at(
+        logits_1PV = logits_at(
             model,
             places_P.tolist(),  # a list: the last layer may be on another device than the first
             input_ids=plan.ids_N[None].to(model.device),
             position_ids=plan.positions_N[None].to(model.device),
-        )[0]
+        )
+        # Within the block: should memory run out here, the pool is still as it was.
+        return use(logits_1PV[0])
 
 
 def logits_at(model: PreTrainedModel, places: int | list[int], **inputs: Any) -> torch.Tensor:
