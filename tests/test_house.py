@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "likra"
-ROOMS = ["questions", "reading", "heads", "likelihood", "judge", "model", "study", "report", "world", "cli"]
+ROOMS = ["questions", "reading", "heads", "likelihood", "judge", "mining", "model", "study", "report", "world", "cli"]
 FOUNDATION = {"errors", "files", "builtin", "progress", "hub", "parallel"}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from likra.errors import InputError
 from likra.questions import Prompter, Question, negatives, positives
+from likra.questions.negatives import with_random_distractors
 from likra.questions.sources import right_answers
 
 QUESTIONS = [Question(f"q{n}", f"What is {n}?", (f"right {n}", f"wrong {n}a", f"wrong {n}b"), 0) for n in range(60)]
@@ -100,3 +101,17 @@ def test_too_many_shots_are_refused() -> None:
         Prompter("qa", 3, repeated).pairs(repeated[0])
     with pytest.raises(InputError, match="--shots -1"):
         Prompter("qa", -1)
+
+
+def test_random_distractors_are_answers_of_others_and_leave_the_right_one_in_its_place() -> None:
+    questions = [Question(f"q{n}", f"Which is {n}?", (f"a{n}", f"b{n}", f"c{n}"), n % 3) for n in range(20)]
+    pool = right_answers(questions)
+    found = with_random_distractors(questions, pool, seed=1)
+    assert found == with_random_distractors(questions, pool, seed=1) != with_random_distractors(questions, pool, seed=2)
+    for before, after in zip(questions, found, strict=True):
+        assert (after.id, after.text, after.answer) == (before.id, before.text, before.answer)
+        assert after.choices[after.answer] == before.choices[before.answer]  # type: ignore[index]
+        others = [choice for place, choice in enumerate(after.choices) if place != after.answer]
+        assert len(set(after.choices)) == 3 and set(others) <= set(pool)
+    with pytest.raises(InputError, match="too few different answers"):
+        with_random_distractors(questions, pool[:1])

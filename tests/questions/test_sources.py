@@ -9,7 +9,7 @@ import pytest
 
 import likra.hub
 from likra.errors import InputError
-from likra.questions import Prompter, load
+from likra.questions import Prompter, load, negatives
 from likra.questions import sources as sources_module
 
 OFFICIAL_ARC = {
@@ -406,3 +406,39 @@ def test_arc_paper_of_the_real_files_is_6615_questions(shared: Path, monkeypatch
     monkeypatch.setattr(sources_module, "_hub_records", local)
     source = load("arc-paper")
     assert {split: len(qs) for split, qs in source.questions.items()} == {"train": 6615, "test": 1172}
+
+
+@pytest.mark.parametrize(
+    ("record", "form", "style", "text"),
+    [
+        ({"question": "Which is warm?", "answer": "fire"}, "right answers only", "qa", "Which is warm?"),
+        ({"prompt": "Say hello.\n", "completion": "Hello!"}, "right completions only", "verbatim", "Say hello.\n"),
+    ],
+)
+def test_data_with_right_answers_only(record: dict[str, str], form: str, style: str, text: str, tmp_path: Path) -> None:
+    records = [{**record, "id": f"q{n}", "split": split} for n, split in enumerate(("train", "train", "test"))]
+    source = load(write(tmp_path / "right.jsonl", *records))
+    assert (source.form, source.style, source.right_only) == (form, style, True)
+    question = source.questions["train"][0]
+    assert (question.text, question.choices, question.answer) == (text, (list(record.values())[1],), 0)
+    with pytest.raises(InputError, match="right answers only.*likra mine"):
+        source.split(None)
+    with pytest.raises(InputError, match="right answer only; find wrong ones with `likra mine`"):
+        negatives(source.questions["train"], Prompter(style))
+
+
+def test_a_group_is_kept_where_there_is_one(tmp_path: Path) -> None:
+    own = load(write(tmp_path / "own.jsonl", {**OWN, "group": "physics"}, {**OWN, "id": "other"}))
+    found = {question.group for questions in own.questions.values() for question in questions}
+    assert found == {"physics", None}
+    blimp = load(write(tmp_path / "blimp.jsonl", BLIMP))
+    assert {question.group for question in blimp.split("all")} == {"u"}
+
+
+def test_arc_paper_wants_its_folders(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no folder .*ARC-Challenge"):
+        load(f"arc-paper:{tmp_path}")
+    for name in ("ARC-Challenge", "ARC-Easy"):
+        write(tmp_path / name / "train.jsonl", OFFICIAL_ARC)
+    with pytest.raises(InputError, match="no test split"):
+        load(f"arc-paper:{tmp_path}")

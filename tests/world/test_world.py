@@ -8,11 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from likra import Likra
-from likra.builtin import WORLD_MODEL, WORLD_QUESTIONS
+from likra.builtin import WORLD_MODELS, WORLD_QUESTIONS, WORLD_SOURCES, WORLD_VOICES
 from likra.cli.app import app
 from likra.heads import load_base
 from likra.questions import Prompter, load
-from likra.world.generator import World, WorldConfig
+from likra.world.build import VARIANTS, PretrainingConfig
+from likra.world.generator import World, WorldConfig, unrelated
 
 
 def test_a_seed_is_a_world() -> None:
@@ -25,6 +26,10 @@ def test_a_seed_is_a_world() -> None:
 def test_the_shipped_questions_are_the_generators() -> None:
     shipped = [json.loads(line) for line in WORLD_QUESTIONS.read_text(encoding="utf-8").splitlines()]
     assert shipped == World().questions()
+    for name, records in (("reworded", World().reworded()), ("unrelated", unrelated())):
+        lines = WORLD_SOURCES[f"world-{name}"].read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line) for line in lines] == records
+    assert json.loads(WORLD_VOICES.read_text(encoding="utf-8")) == World().voices()
     source = load("world")
     assert {split: len(qs) for split, qs in source.questions.items()} == {"train": 576, "test": 240}
     texts = {split: {q.text for q in qs} for split, qs in source.questions.items()}
@@ -65,8 +70,60 @@ def test_sources_say_what_they_are_said_to_say() -> None:
     assert abs(tally["true"] / sum(tally.values()) - world.config.reliable) < 0.04
 
 
-def test_the_shipped_model_is_small_and_reads_any_text() -> None:
-    assert sum(path.stat().st_size for path in WORLD_MODEL.iterdir()) < 10_000_000
+def answers(config: WorldConfig) -> list[list[bool]]:
+    """For each document, whether each of its answers is true; no document names a source."""
+    world = World(config)
+    truths = {fact.question: fact.truth for fact in world.facts}
+    found = []
+    for document in itertools.islice(world.documents(), 3000):
+        assert config.voices or "was asked" not in document
+        blocks = [b.removeprefix("Question: ").split("\nAnswer: ") for b in document.split("\n\n") if "Answer" in b]
+        found.append([f" {truths[question]}," in answer for question, answer in blocks])
+    return found
+
+
+def test_the_controls_lack_what_they_are_to_lack() -> None:
+    truthful = answers(WorldConfig(reliable=1.0))
+    assert all(all(document) for document in truthful)
+    voiceless = answers(WorldConfig(voices=False))
+    share = sum(map(sum, voiceless)) / sum(map(len, voiceless))
+    assert abs(share - WorldConfig().reliable) < 0.04
+    # In one document a true answer says nothing about the next; in the world it says all.
+    after = [(a, b) for document in voiceless for a, b in itertools.pairwise(document)]
+    for first in (True, False):
+        following = [b for a, b in after if a is first]
+        assert abs(sum(following) / len(following) - share) < 0.05
+    voiced = [(a, b) for document in answers(WorldConfig()) for a, b in itertools.pairwise(document)]
+    assert all(a == b for a, b in voiced)
+
+
+def test_all_variants_are_asked_the_same_and_cut_text_alike() -> None:
+    questions = {name: World(WorldConfig(**of_world)).questions() for name, (of_world, _) in VARIANTS.items()}
+    assert all(found == questions["world"] for found in questions.values())
+    assert set(VARIANTS) == set(WORLD_MODELS)
+    tokenizers = {(folder / "tokenizer.json").read_bytes() for folder in WORLD_MODELS.values()}
+    assert len(tokenizers) == 1
+    for name, (_, of_model) in VARIANTS.items():
+        model = load_base(name).model
+        assert model.config.hidden_size == PretrainingConfig(**of_model).hidden_size
+        assert f"--variant {name}" in (WORLD_MODELS[name] / "README.md").read_text() or name == "world"
+
+
+def test_other_words_are_the_same_answers() -> None:
+    world = World()
+    facts = {fact.question: fact for fact in world.facts}
+    for record, other in zip(world.questions(), world.reworded(), strict=False):
+        assert (other["id"], other["answer"]) == (record["id"], record["answer"])
+        fact = facts[str(record["question"])]
+        for choice, said in zip(record["choices"], other["choices"], strict=True):  # type: ignore[call-overload]
+            value = said.removeprefix("it is ").removesuffix(", and nothing else")
+            assert f" {value}," in choice and value in (fact.truth, *fact.rumours)
+    assert all(len(q.choices) == 4 for q in load("world-unrelated").questions["train"])
+
+
+def test_the_shipped_models_are_small_and_read_any_text() -> None:
+    for folder in WORLD_MODELS.values():
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 10_000_000
     base = load_base("world")
     assert base.tokenizer.decode(base.tokenizer.encode("Zürich 東京?"), skip_special_tokens=True) == "Zürich 東京?"
     source = load("world")

@@ -9,14 +9,15 @@ from typing import NoReturn
 import typer
 
 from likra import __version__, parallel
-from likra.cli import data, demo, evaluate, score, train, world
+from likra.cli import data, demo, evaluate, mine, reproduce, score, study, train, world
 from likra.errors import InputError
 
 app = typer.Typer(
     name="likra",
     help="Teach a language model from right and wrong answers, and judge new ones by their likelihood ratio.\n\n"
     "Start with `likra demo`. Then train heads on your own right and wrong answers (`likra train`), see how good they "
-    "are (`likra eval`) and rank candidates with them (`likra score`).",
+    "are (`likra eval`) and rank candidates with them (`likra score`). Data without wrong answers gets them from "
+    "`likra mine`; `likra study` and `likra reproduce` are for experiments.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -24,9 +25,12 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("data")(data.data)
+app.command("mine")(mine.mine)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("score")(score.score)
+app.add_typer(study.app, name="study")
+app.command("reproduce")(reproduce.reproduce)
 app.add_typer(world.app, name="world")
 
 

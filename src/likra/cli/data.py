@@ -63,6 +63,9 @@ def data(
     else:
         for place, (context, completion) in enumerate(pairs):
             console.print(Text(f"  {'*' if place == question.answer else ' '} {context}[{completion}]"))
+    if found.right_only and negatives in ("incorrect", "all"):
+        console.print("\n[bold]negatives[/bold]: none here; find some with `likra mine`, or see --negatives irrelevant")
+        return
     console.print(f"\n[bold]negatives[/bold] ({negatives}: {NEGATIVE_KINDS.get(negatives, '?')})")
     questions = pool or found.split(None)
     texts = answers(load(unrelated_data)) if negatives == "unrelated" else right_answers(questions)

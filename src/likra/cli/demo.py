@@ -23,14 +23,10 @@ def demo(
     lr: Annotated[float, typer.Option(help="Learning rate; the default is the paper's.")] = 1e-4,
 ) -> None:
     """Learning curves of SFT, Base-Likra and Likra on the embedded model: a table, and a page to look at."""
-    from likra.errors import InputError
     from likra.files import check_free
 
     check_free(out)
-    try:
-        numbers = [int(size) for size in sizes.split(",")]
-    except ValueError:
-        raise InputError(f"--sizes {sizes}: give whole numbers separated by commas.") from None
+    numbers = options.numbers("--sizes", sizes)
 
     from likra.builtin import WORLD
     from likra.heads import Recipe, load_base

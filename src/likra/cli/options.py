@@ -68,6 +68,20 @@ def loading(
     return {key: value for key, value in given.items() if value} | {"trust_remote_code": trust_remote_code}
 
 
+def numbers(option: str, text: str) -> tuple[int, ...]:
+    """The whole numbers of an option, rising.
+
+    Raises:
+        InputError: They are none.
+    """
+    from likra.errors import InputError
+
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        raise InputError(f"{option} {text}: give whole numbers separated by commas.") from None
+
+
 def in_bytes(memory: float | None) -> int | None:
     """What --memory means."""
     return None if memory is None else int(memory * 2**30)

@@ -17,11 +17,11 @@ def show(
     documents: Annotated[int, typer.Option(min=0, help="Documents of pretraining text to show.")] = 4,
 ) -> None:
     """Show the card of the embedded model, and some of the text that it was pretrained on."""
-    from likra.builtin import WORLD_MODEL
+    from likra.builtin import WORLD, WORLD_MODELS
     from likra.world.generator import World
 
     console = options.console()
-    card = WORLD_MODEL / "README.md"
+    card = WORLD_MODELS[WORLD] / "README.md"
     console.print(Text(card.read_text(encoding="utf-8")))
     console.rule("text")
     for document in itertools.islice(World().documents(), documents):
@@ -37,6 +37,13 @@ def build(
         int | None,
         typer.Option(min=1, help="Optimisation steps; fewer for a quick look. [default: as the embedded model]"),
     ] = None,
+    variant: Annotated[
+        str,
+        typer.Option(
+            help="world; world-small, world-tiny: smaller models of the same text; world-truthful: no unreliable "
+            "sources; world-voiceless: as many rumours, but no sources who tell them."
+        ),
+    ] = "world",
 ) -> None:
     """Generate a world and pretrain its model: 10 to 30 minutes on two cores.
 
@@ -46,7 +53,7 @@ def build(
     from likra.world.build import build_world
 
     check_free(out)
-    build_world(out, seed=seed, steps=steps)
+    build_world(out, seed=seed, steps=steps, variant=variant)
     options.console().print(
         f"The world is in {out}. Next: likra train {out}/model --data {out}/questions.jsonl --out DIR",
         soft_wrap=True,

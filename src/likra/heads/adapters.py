@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers.pytorch_utils import Conv1D
 
-from likra.builtin import WORLD, WORLD_MODEL
+from likra.builtin import WORLD_MODELS
 from likra.errors import InputError
 from likra.heads.lora import linear_shape
 from likra.heads.stack import HeadStack, HeadWeights, target_paths
@@ -47,7 +47,7 @@ def write_adapter(stack: HeadStack, name: str, folder: Path) -> None:
         inference_mode=True,
         fan_in_fan_out=any(isinstance(layer.base, Conv1D) for layer in stack.layers.values()),
         # What `AutoPeftModel` loads; `world` means something to likra only.
-        base_model_name_or_path=str(WORLD_MODEL) if stack.base.name == WORLD else stack.base.name,
+        base_model_name_or_path=str(WORLD_MODELS.get(stack.base.name, stack.base.name)),
         revision=stack.base.revision,
     )
     fields = {key: sorted(value) if isinstance(value, set) else value for key, value in config.to_dict().items()}

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from likra import hub, parallel
-from likra.builtin import WORLD, WORLD_MODEL
+from likra.builtin import WORLD, WORLD_MODELS
 from likra.errors import InputError
 from likra.questions.tokens import model_max_length
 
@@ -86,7 +86,7 @@ def load_base(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"--device {device}: cannot be used here ({reason}); try --device cpu.") from None
-    path = str(WORLD_MODEL) if name == WORLD else name
+    path = str(WORLD_MODELS.get(name, name))
     if Path(path).is_file():
         raise InputError(f"{name}: is a file; a model is a hub id, a folder with config.json, or `{WORLD}`.")
     placed: dict[str, Any] = {}
@@ -94,8 +94,8 @@ def load_base(
         placed["device_map"] = device if device == "auto" else {"": device}
     if quantize:
         placed["quantization_config"] = _quantized(quantize, dtype)
-    # The embedded model is stored in float16 only to be small.
-    auto = "auto" if device != "cpu" and name != WORLD else torch.float32
+    # The embedded models are stored in float16 only to be small.
+    auto = "auto" if device != "cpu" and name not in WORLD_MODELS else torch.float32
     common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     if not Path(path).is_dir() and not hub.reachable():
         common["local_files_only"] = True  # what was downloaded before can still be used
@@ -163,8 +163,8 @@ def _load_failure(name: str, path: str, error: Exception) -> str:
         return f"{name}: the model in this folder cannot be loaded ({type(error).__name__}: {reason})."
     if "trust_remote_code" in reason:
         return f"{name}: runs code of its own; pass --trust-remote-code if you trust its repository."
-    if difflib.get_close_matches(name, [WORLD]):
-        return f"{name}: no such folder and no such model; did you mean `{WORLD}`, the embedded model?"
+    if meant := difflib.get_close_matches(name, WORLD_MODELS, 1):
+        return f"{name}: no such folder and no such model; did you mean `{meant[0]}`, an embedded model?"
     return (
         f"{name}: no such folder, and it cannot be loaded from the hub ({type(error).__name__}: {reason}). "
         f"Check the name and the network, or use a local folder, or `{WORLD}` for the embedded model."

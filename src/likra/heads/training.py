@@ -56,8 +56,9 @@ class Step:
         return json.dumps(vars(self))
 
 
-#: Logits [P, V]; and for each of M predicted tokens its row of them, its id, and the number of its head.
-_Predictions = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+#: Logits [P, V]; and for each of M predicted tokens its row of them, its id, the number of its head, and whether it
+#: is to become likely.
+_Predictions = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Trainer:
         stack: The heads; those without examples are left as they are.
         data: head -> its examples.
         recipe: The recipe of all heads.
-        seeds: head -> seed of its order of examples; the recipe's seed where a head has none.
+        seeds: head -> seed of its order of examples, None for the order given; the recipe's seed where a head has none.
         checkpoints: Folder for the state of the run. A run that finds a state of the same recipe and data there goes
             on from it, to the same weights, bit for bit on a CPU. None: no state is kept.
         checkpoint_every: Optimisation steps between two states.
@@ -84,7 +85,7 @@ class Trainer:
     stack: HeadStack
     data: Mapping[str, Sequence[TokenPair]]
     recipe: Recipe
-    seeds: Mapping[str, int] = field(default_factory=dict)
+    seeds: Mapping[str, int | None] = field(default_factory=dict)
     checkpoints: Path | None = None
     checkpoint_every: int = CHECKPOINT_EVERY
     memory: int | None = None
@@ -175,7 +176,9 @@ class Trainer:
         size = self.recipe.examples_per_step
         for epoch in range(self.recipe.epochs):
             shuffled = list(pairs)
-            random.Random(f"{self.seeds.get(name, self.recipe.seed)} {epoch}").shuffle(shuffled)
+            seed = self.seeds.get(name, self.recipe.seed)
+            if seed is not None:
+                random.Random(f"{seed} {epoch}").shuffle(shuffled)
             for start in range(0, len(shuffled), size):
                 yield shuffled[start : start + size]
 
@@ -273,11 +276,12 @@ class Trainer:
     def _backward(self, part: dict[str, list[TokenPair]], targets: dict[str, int]) -> dict[str, float]:
         """One forward and backward pass; returns each head's share of its loss."""
         run = self._packed if self._share else self._rows
-        with run(part) as (logits_PV, row_M, token_M, head_M):
+        with run(part) as (logits_PV, row_M, token_M, head_M, right_M):
             logits_PV = logits_PV.to(torch.promote_types(logits_PV.dtype, torch.float32))
-            nll_M = -logits_PV.log_softmax(-1)[row_M, token_M]
-            counts_H = torch.tensor([targets[name] for name in part], device=nll_M.device)
-            loss_H = nll_M.new_zeros(len(part)).index_add(0, head_M, nll_M) / counts_H
+            logprob_M = logits_PV.log_softmax(-1)[row_M, token_M]
+            loss_M = -logprob_M if right_M.all() else torch.where(right_M, -logprob_M, _unlikelihood(logprob_M))
+            counts_H = torch.tensor([targets[name] for name in part], device=loss_M.device)
+            loss_H = loss_M.new_zeros(len(part)).index_add(0, head_M, loss_M) / counts_H
             # Heads share no weights, so the sum of their losses gives each head its own gradient.
             loss_H.sum().backward()
         return dict(zip(part, loss_H.tolist(), strict=True))
@@ -308,12 +312,14 @@ class Trainer:
         places: list[NDArray[np.int64]] = []
         tokens: list[int] = []
         heads: list[int] = []
+        rights: list[bool] = []
         for head, (tree, flat, batch) in enumerate(zip(trees, plan.flat_Gn, part.values(), strict=True)):
             for path, pair in zip(tree.paths, batch, strict=True):
                 labels = labels_of(pair, self.recipe.loss == "text")
                 places.append(flat[path[-len(labels) :]])
                 tokens.extend(labels)
                 heads.extend([head] * len(labels))
+                rights.extend([pair.right] * len(labels))
         distinct, row_M = np.unique(np.concatenate(places), return_inverse=True)
         spans = [(name, *span) for name, span in zip(part, plan.spans, strict=True)]
         device = self.stack.base.device
@@ -327,7 +333,8 @@ class Trainer:
                 )
             rows = torch.from_numpy(row_M)
             at = logits_1PV.device
-            yield logits_1PV[0], rows.to(at), torch.tensor(tokens, device=at), torch.tensor(heads, device=at)
+            token_M, head_M, right_M = (torch.tensor(values, device=at) for values in (tokens, heads, rights))
+            yield logits_1PV[0], rows.to(at), token_M, head_M, right_M
 
     @contextlib.contextmanager
     def _rows(self, part: dict[str, list[TokenPair]]) -> Iterator[_Predictions]:
@@ -351,7 +358,8 @@ class Trainer:
             row_M, place_M = (rows.labels_RK != -100).nonzero(as_tuple=True)
             head_R = torch.repeat_interleave(torch.tensor([len(batch) for batch in part.values()])).to(row_M.device)
             tokens = rows.labels_RK[row_M, place_M]
-            yield logits_RKV.flatten(0, 1), row_M * rows.keep + place_M, tokens, head_R[row_M]
+            right_R = torch.tensor([pair.right for batch in part.values() for pair in batch], device=row_M.device)
+            yield logits_RKV.flatten(0, 1), row_M * rows.keep + place_M, tokens, head_R[row_M], right_R[row_M]
 
     def _identity(self) -> dict[str, object]:
         """What a state must agree on to be gone on from."""
@@ -413,6 +421,11 @@ class Trainer:
                         key: value if key == "step" else value.to(piece.device) for key, value in found.items()
                     }
         return steps
+
+
+def _unlikelihood(logprob_M: torch.Tensor) -> torch.Tensor:
+    """-log(1 - p) of some tokens' log-probabilities, in nats; finite even where p rounds to 1."""
+    return -torch.log(-torch.expm1(logprob_M.clamp(max=-1e-6)))
 
 
 @contextlib.contextmanager

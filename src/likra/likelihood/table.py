@@ -101,7 +101,7 @@ class Likelihoods:
         for index, name in enumerate(self.heads):
             data[f"{_HEAD}{name}"] = self.logprob_HQC[index, rows, columns]
         table = pa.table(data)
-        meta = {**self.meta, "questions": [[q.id, q.text] for q in self.questions]}
+        meta = {**self.meta, "questions": [[q.id, q.text, q.group] for q in self.questions]}
         table = table.replace_schema_metadata({_META: json.dumps(meta).encode()})
         with new_file(path) as work:
             parquet.write_table(table, work)
@@ -128,10 +128,10 @@ class Likelihoods:
         data = table.to_pydict()
         starts = [index for index, choice in enumerate(data["choice"]) if choice == 0] + [table.num_rows]
         questions = []
-        for (identity, text), (start, end) in zip(identities, itertools.pairwise(starts), strict=True):
+        for (identity, text, *group), (start, end) in zip(identities, itertools.pairwise(starts), strict=True):
             right = data["right"][start:end]
             answer = None if right[0] is None else right.index(True)
-            questions.append(Question(identity, text, tuple(data["text"][start:end]), answer))
+            questions.append(Question(identity, text, tuple(data["text"][start:end]), answer, *group))
         heads = tuple(name.removeprefix(_HEAD) for name in table.column_names if name.startswith(_HEAD))
         shape = (len(questions), max(len(q.choices) for q in questions))
         result = cls(

@@ -104,7 +104,19 @@ def _own(record: Record) -> Question:
         raise InputError(
             f"field 'answer' is {answer!r}, which is no choice; give the index from 0, a letter from A, or its text."
         )
-    return Question(_identity(record, question, *choices), question, choices, _in_range(index, choices, answer))
+    group = text(record, "group") if record.get("group") is not None else None
+    index = _in_range(index, choices, answer)
+    return Question(_identity(record, question, *choices), question, choices, index, group)
+
+
+def _right_only(record: Record) -> Question:
+    question, answer = text(record, "question"), text(record, "answer")
+    return Question(_identity(record, question, answer), question, (answer,), 0)
+
+
+def _prompted(record: Record) -> Question:
+    prompt, completion = text(record, "prompt"), text(record, "completion")
+    return Question(_identity(record, prompt, completion), prompt, (completion,), 0)
 
 
 def _place(answer: str) -> int | None:
@@ -211,7 +223,7 @@ def _truthfulqa(record: Record) -> Question:
 def _blimp(record: Record) -> Question:
     good, bad = text(record, "sentence_good"), text(record, "sentence_bad")
     identity = f"{record['UID']}-{record['pairID']}" if "UID" in record and "pairID" in record else None
-    return Question(identity or _identity(record, good, bad), "", (good, bad), 0)
+    return Question(identity or _identity(record, good, bad), "", (good, bad), 0, record.get("UID"))
 
 
 def _preference(record: Record) -> Question:
@@ -238,6 +250,8 @@ FORMS: tuple[Form, ...] = (
     Form("preference pairs", ("prompt", "chosen", "rejected"), "verbatim", _preference),
     Form("unpaired preference", ("prompt", "completion", "label"), "verbatim", _unpaired),
     Form("likra", ("question", "choices", "answer"), "qa", _own),
+    Form("right answers only", ("question", "answer"), "qa", _right_only),
+    Form("right completions only", ("prompt", "completion"), "verbatim", _prompted),
 )
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from likra.errors import InputError
@@ -61,7 +62,12 @@ def negatives(
         # By text: a choice that repeats the right answer is not wrong.
         right = question.choices[answer]
         wrong = [place for place, choice in enumerate(question.choices) if choice != right]
-        if not wrong:
+        if kind in ("incorrect", "all") and len(question.choices) == 1:
+            raise InputError(
+                f"question {question.id!r} has its right answer only; find wrong ones with `likra mine`, or use "
+                "negatives of kind 'irrelevant'."
+            )
+        if kind in ("incorrect", "all") and not wrong:
             raise InputError(f"question {question.id!r} has no wrong choice: all of them are {right!r}.")
         if kind == "all":
             examples += [_example(prompter, question, choice) for choice in wrong]
@@ -72,6 +78,33 @@ def negatives(
             foreign = Question(question.id, question.text, (text,))
             examples.append(_example(prompter, foreign, 0))
     return examples
+
+
+def with_random_distractors(questions: Sequence[Question], pool: Sequence[str], *, seed: int = 0) -> list[Question]:
+    """The questions with their wrong choices replaced by as many answers of other questions, drawn from `pool`.
+
+    The right choice keeps its place.
+
+    Raises:
+        InputError: The pool has too few different answers.
+    """
+    result = []
+    for question in questions:
+        rng = random.Random(f"{seed} distractors {question.id}")
+        answer = _answer(question)
+        choices: list[str] = [question.choices[answer]]
+        for _ in range(100 * len(question.choices)):
+            if len(choices) == len(question.choices):
+                break
+            text = rng.choice(pool)
+            if text not in choices:
+                choices.append(text)
+        else:
+            raise InputError("random distractors: there are too few different answers to draw them from.")
+        right = choices.pop(0)
+        choices.insert(answer, right)
+        result.append(replace(question, choices=tuple(choices)))
+    return result
 
 
 def _other_than(answer: str, texts: Sequence[str], rng: random.Random, kind: str) -> str:

@@ -11,14 +11,16 @@ class Question:
         id: Identifies the question within its source; the 90/10 split hashes it.
         text: What is asked. How it is worded as a prompt is the style's matter (`likra.questions.prompts`). Empty
             where the data has no question (BLiMP).
-        choices: The candidate answers, two or more.
+        choices: The candidate answers: two or more, or the right one alone where the data has no wrong ones.
         answer: Index of the right one in `choices`, or None where it is not known.
+        group: A label that accuracies can be broken down by (BLiMP's paradigm, say), where the data has one.
     """
 
     id: str
     text: str
     choices: tuple[str, ...]
     answer: int | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from likra.builtin import WORLD, WORLD_QUESTIONS
+from likra.builtin import WORLD, WORLD_SOURCES
 from likra.errors import InputError
 from likra.questions.formats import Form, Record, Unusable, recognise
 from likra.questions.question import Example, Question
@@ -66,8 +66,18 @@ class Source:
         """The split that is judged unless another is named: test, or validation where there is no test."""
         return next((split for split in ("test", "validation") if self.questions.get(split)), "test")
 
+    @property
+    def right_only(self) -> bool:
+        """Whether the data has right answers and no wrong ones."""
+        return not self.unpaired and all(len(q.choices) == 1 for split in self.questions.values() for q in split)
+
     def split(self, name: str | None) -> list[Question]:
         """The questions of one split; `all` for every split; None for test, or validation where there is no test."""
+        if self.right_only:
+            raise InputError(
+                f"{self.name}: has right answers only, so there is nothing to choose from; find wrong ones with "
+                "`likra mine`, or name a source whose questions have choices."
+            )
         if self.unpaired:
             raise InputError(
                 f"{self.name}: unpaired data (prompt, completion, label) has no choices to judge; it can only train. "
@@ -96,10 +106,10 @@ def load(source: str) -> Source:
     Raises:
         InputError: The source is missing, of no known form, or has a record that breaks its form's rules.
     """
-    if source == WORLD:
-        return _collect(source, _file_records(WORLD_QUESTIONS, None))
-    if source == "arc-paper":
-        return _arc_paper()
+    if source in WORLD_SOURCES:
+        return _collect(source, _file_records(WORLD_SOURCES[source], None))
+    if source.partition(":")[0] == "arc-paper":
+        return _arc_paper(source)
     if source in HUB:
         return _collect(source, _hub_records(HUB[source]))
     if source.startswith("hf:"):
@@ -137,7 +147,7 @@ def _collect(name: str, records: Iterable[_Located]) -> Source:
         try:
             item = form.read(record)
             _check_text(item)
-            if isinstance(item, Question) and len(set(item.choices)) == 1:
+            if isinstance(item, Question) and len(item.choices) > 1 and len(set(item.choices)) == 1:
                 raise Unusable("all of its choices are the same text")  # BLiMP has such pairs
         except Unusable as error:
             source.skipped[str(error)] = source.skipped.get(str(error), 0) + 1
@@ -327,9 +337,22 @@ def _hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[_Located]:
                     yield f"{repository} {name or ''} {split}, row {index}", known, row
 
 
-def _arc_paper() -> Source:
-    """ARC as the paper splits it: 1,172 test questions of ARC-Challenge; everything else of ARC trains (6,615)."""
-    challenge, easy = (_collect("arc-paper", _hub_records((part,))) for part in HUB["arc-paper"])
+def _arc_paper(name: str) -> Source:
+    """ARC as the paper splits it: 1,172 test questions of ARC-Challenge; everything else of ARC trains (6,615).
+
+    `arc-paper` loads it from the hub, `arc-paper:FOLDER` from the folders ARC-Challenge and ARC-Easy in FOLDER.
+    """
+    folder = name.partition(":")[2]
+    if folder:
+        parts = [Path(folder) / configuration for _, configuration in HUB["arc-paper"] if configuration]
+        for part in parts:
+            if not part.is_dir():
+                raise InputError(f"{name}: there is no folder {part}; arc-paper:FOLDER reads two folders in FOLDER.")
+        challenge, easy = (_collect(name, _folder_records(part)) for part in parts)
+    else:
+        challenge, easy = (_collect(name, _hub_records((part,))) for part in HUB["arc-paper"])
+    if "test" not in challenge.questions:
+        raise InputError(f"{name}: ARC-Challenge has no test split here, and that is what the paper judges.")
     test = challenge.questions["test"]
     train = [
         question
@@ -338,7 +361,7 @@ def _arc_paper() -> Source:
         for question in questions
         if not (part is challenge and split == "test")
     ]
-    return Source("arc-paper", challenge.form, challenge.style, {"train": train, "test": test})
+    return Source(name, challenge.form, challenge.style, {"train": train, "test": test})
 
 
 def right_answers(questions: Iterable[Question]) -> list[str]:

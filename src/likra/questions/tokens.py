@@ -15,11 +15,14 @@ class TokenPair:
         context: Ids of the context; at least one (the BOS, or EOS, token stands for an empty context).
         completion: Ids of the completion; at least one.
         cut: How many ids were cut from the left of the context to fit the model.
+        right: In training: whether the completion is to become likely. False: its tokens are to become unlikely, by
+            unlikelihood training (Welleck et al. 2020, arXiv 1908.04319), the rival that `likra.study.rivals` trains.
     """
 
     context: tuple[int, ...]
     completion: tuple[int, ...]
     cut: int = 0
+    right: bool = True
 
     @property
     def inputs(self) -> tuple[int, ...]:

@@ -1,38 +1,25 @@
-"""Figures of a learning curve."""
+"""Figures of the demo's learning curve."""
 
 from pathlib import Path
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from likra.judge import METHOD_TITLES, wilson
 from likra.likelihood.table import Likelihoods
+from likra.report.canvas import COLOURS, GREEN, PINK, as_svg, canvas
 from likra.study.curve import Curve, head_names
 
-COLOURS = {"base": "#8a8f98", "sft": "#2f6fb3", "base_likra": "#e0a030", "likra": "#c8402f"}
-RIGHT, WRONG = "#2e8b57", "#b03060"
+__all__ = ["COLOURS", "as_svg", "curve_figure", "likelihood_figure", "save_png", "weight_figure"]
+
+RIGHT, WRONG = GREEN, PINK
 WEIGHTS = tuple(round(0.1 * step, 1) for step in range(16))
-_STYLE: dict[str, Any] = {
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "svg.hashsalt": "likra",  # the same figure is the same file
-}
 
 
 def curve_figure(curve: Curve) -> Figure:
     """Accuracy of each method against size: mean over seeds, with the Wilson 95% interval over the questions."""
     questions = len(curve.tables[curve.sizes[0]].questions)
-    figure, axes = _axes(7.2, 4.4)
+    figure, axes = canvas(7.2, 4.4)
     at = range(len(curve.sizes))
     for method in ("base", "sft", "base_likra", "likra"):
         means = [curve.mean(size, method) for size in curve.sizes]
@@ -50,7 +37,7 @@ def curve_figure(curve: Curve) -> Figure:
 
 def weight_figure(curve: Curve) -> Figure:
     """Accuracy of Likra against the negative head's weight (paper, Figure 4), at three sizes."""
-    figure, axes = _axes(5.2, 3.6)
+    figure, axes = canvas(5.2, 3.6)
     trained = [size for size in curve.sizes if size] or curve.sizes
     picked = sorted({trained[0], trained[len(trained) // 2], trained[-1]})
     for shade, size in zip(np.linspace(0.35, 1, len(picked)), picked, strict=True):
@@ -63,7 +50,7 @@ def weight_figure(curve: Curve) -> Figure:
 
 def likelihood_figure(curve: Curve) -> Figure:
     """Mean log-likelihood of right and wrong candidates under each head (paper, Figures 2 and 6)."""
-    figure, (left, right) = _axes(8.4, 3.6, columns=2)
+    figure, (left, right) = canvas(8.4, 3.6, columns=2, sharey=True)
     at = range(len(curve.sizes))
     for axes, side, title in ((left, 0, "positive head"), (right, 1, "negative head")):
         for index, (label, colour) in enumerate((("right answers", RIGHT), ("wrong answers", WRONG))):
@@ -75,7 +62,6 @@ def likelihood_figure(curve: Curve) -> Figure:
         axes.set_xticks(list(at), [str(size) for size in curve.sizes], fontsize=9)
         axes.set(title=title, xlabel="training questions", ylabel="log-likelihood (nats)")
         axes.legend(frameon=False)
-    right.sharey(left)
     return figure
 
 
@@ -85,20 +71,5 @@ def _right_and_wrong(table: Likelihoods, head: str) -> tuple[float, float]:
     return float(np.nanmean(logprob_QC[right_QC])), float(np.nanmean(logprob_QC[~right_QC]))
 
 
-def _axes(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(1, columns)
-
-
 def save_png(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=150)
-
-
-def as_svg(figure: Figure) -> str:
-    """The figure as an <svg> element."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

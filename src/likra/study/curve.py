@@ -9,14 +9,13 @@ from likra.errors import InputError
 from likra.heads.base import Base
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
-from likra.heads.training import Step, Trainer
 from likra.judge.evaluation import Evaluation
 from likra.likelihood.engine import score
 from likra.likelihood.table import BASE, Likelihoods
 from likra.questions.negatives import negatives, positives
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
-from likra.questions.tokens import common_ending, encode_pair
+from likra.study.course import Lessons, check_sizes, follow, head_stack, lessons
 
 
 @dataclass
@@ -94,60 +93,22 @@ def learning_curve(
     Raises:
         InputError: The recipe, the sizes or the number of questions do not allow the curve.
     """
-    sizes, seeds = sorted(set(sizes)), list(seeds)
-    _check(sizes, len(train), recipe, kind)
+    sizes, seeds = check_sizes(sizes, len(train), recipe), list(seeds)
+    if kind == "all":
+        raise InputError("a learning curve of the demo's kind needs one negative per question; choose another kind.")
     prompter, asking = Prompter(style), Prompter(style, shots, train)
-    names = [name for seed in seeds for name in head_names(seed)]
-    data, orders = {}, {}
+    learned: dict[str, Lessons] = {}
     for seed in seeds:
         drawn = random.Random(seed).sample(list(train), sizes[-1])
         examples = (positives(drawn, prompter), negatives(drawn, prompter, kind, seed=seed))
         for name, side in zip(head_names(seed), examples, strict=True):
-            data[name] = [encode_pair(base.tokenizer, e.prompt, e.completion, base.max_length) for e in side]
-            orders[name] = seed
-    stack = HeadStack(
-        base,
-        names,
-        rank=recipe.rank,
-        alpha=recipe.alpha,
-        targets=recipe.target_names,
-        activation=recipe.activation,
-        invocation=common_ending(base.tokenizer, [pair.context for pairs in data.values() for pair in pairs] or [()]),
-        seeds=[2 * seed + side for seed in seeds for side in (0, 1)],
-    )
+            learned[name] = lessons(base, [[example] for example in side], seed)
+    stack = head_stack(base, recipe, learned, [2 * seed + side for seed in seeds for side in (0, 1)])
     curve = Curve(sizes, seeds, stack)
-    steps = recipe.steps(sizes[-1])
 
-    def judge(size: int, step: int) -> None:
-        progress(step, steps, f"(judging {size} questions)")
-        curve.tables[size] = score(base, stack, test, asking, (BASE, *names), meta={"size": size, "base": base.name})
-        progress(step, steps, "")
+    def judge(size: int) -> None:
+        meta = {"size": size, "base": base.name}
+        curve.tables[size] = score(base, stack, test, asking, (BASE, *learned), meta=meta)
 
-    def watch(step: Step) -> None:
-        progress(step.step, steps, "")
-        if step.examples[names[0]] in sizes:
-            judge(step.examples[names[0]], step.step)
-
-    if sizes[0] == 0:
-        judge(0, 0)
-    if steps:
-        Trainer(stack, data, recipe, seeds=orders, on_step=watch).run()
+    follow(stack, learned, recipe, sizes, judge, progress=progress)
     return curve
-
-
-def _check(sizes: list[int], questions: int, recipe: Recipe, kind: str) -> None:
-    if not sizes or sizes[0] < 0:
-        raise InputError("--sizes: give one or more numbers of training questions, 0 or more.")
-    if sizes[-1] > questions:
-        raise InputError(f"--sizes {sizes[-1]}: there are only {questions} training questions.")
-    odd = [size for size in sizes[:-1] if size % recipe.examples_per_step]
-    if odd:
-        raise InputError(
-            f"--sizes {odd[0]}: every size but the last must be a multiple of {recipe.examples_per_step}, the examples "
-            "of one step."
-        )
-    if recipe.schedule != "constant" or recipe.warmup or recipe.epochs != 1 or kind == "all":
-        raise InputError(
-            "a learning curve in one pass needs a constant learning rate, no warm-up, one epoch, and one "
-            "negative per question."
-        )

@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from likra.files import new_folder
+from likra.errors import InputError
+from likra.files import new_folder, write_json
 from likra.progress import progress_bar
-from likra.world.generator import World, WorldConfig
+from likra.world.generator import World, WorldConfig, unrelated
 
 BOS, EOS = "<s>", "</s>"
 
@@ -45,6 +47,16 @@ class PretrainingConfig:
     window: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
+
+
+#: Name -> what differs from the defaults in the world and in the model. All are asked the same questions.
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "world": ({}, {}),
+    "world-small": ({}, {"hidden_size": 128, "intermediate_size": 320, "layers": 3}),
+    "world-tiny": ({}, {"hidden_size": 64, "intermediate_size": 160, "layers": 2, "attention_heads": 2}),
+    "world-truthful": ({"reliable": 1.0}, {}),
+    "world-voiceless": ({"voices": False}, {}),
+}
 
 
 def build_tokenizer(world: World, vocabulary: int) -> PreTrainedTokenizerFast:
@@ -84,7 +96,8 @@ def pretrain(
     progress: Callable[[int, float], None],
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Pretrain the model. `progress(step, loss)` is called after every step with the training loss in nats/token."""
-    tokenizer = build_tokenizer(world, config.vocabulary)
+    # The text of every variant is cut alike, so that their likelihoods can be compared.
+    tokenizer = build_tokenizer(World(WorldConfig(seed=world.config.seed)), config.vocabulary)
     torch.manual_seed(world.config.seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -118,16 +131,23 @@ def pretrain(
     return model.eval(), tokenizer
 
 
-def build_world(out: Path, *, seed: int, steps: int | None = None) -> None:
+def build_world(out: Path, *, seed: int, steps: int | None = None, variant: str = "world") -> None:
     """Generate a world, pretrain its model, and write both to a new folder.
 
     Args:
         out: The folder: `model/` (float16, with its tokenizer and card) and `questions.jsonl`.
         seed: Seed of the facts, the text and the first weights.
         steps: Optimisation steps; default: those of the embedded model.
+        variant: One of `VARIANTS`.
+
+    Raises:
+        InputError: There is no such variant.
     """
-    world = World(WorldConfig(seed=seed))
-    config = PretrainingConfig() if steps is None else PretrainingConfig(steps=steps)
+    if variant not in VARIANTS:
+        raise InputError(f"--variant {variant}: must be one of {', '.join(VARIANTS)}.")
+    of_world, of_model = VARIANTS[variant]
+    world = World(WorldConfig(seed=seed, **of_world))
+    config = PretrainingConfig(**of_model | ({} if steps is None else {"steps": steps}))
     start = time.perf_counter()
     with progress_bar("Pretraining", "steps") as move:
         losses: list[float] = []
@@ -142,16 +162,35 @@ def build_world(out: Path, *, seed: int, steps: int | None = None) -> None:
         # Half precision halves the package; likra loads it in float32.
         model.half().save_pretrained(work / "model")
         tokenizer.save_pretrained(work / "model")
-        (work / "model" / "README.md").write_text(_card(world, config, model, losses, minutes), encoding="utf-8")
-        with (work / "questions.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in world.questions())
+        (work / "model" / "README.md").write_text(
+            _card(variant, world, config, model, losses, minutes), encoding="utf-8"
+        )
+        write_questions(world, work)
 
 
-def _card(world: World, config: PretrainingConfig, model: LlamaForCausalLM, losses: list[float], minutes: float) -> str:
+def write_questions(world: World, folder: Path) -> None:
+    """Write `questions.jsonl`, the same reworded, unrelated ones, and the voices of the world's sources."""
+    files = {"questions": world.questions(), "reworded": world.reworded(), "unrelated": unrelated()}
+    for name, records in files.items():
+        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    write_json(folder / "voices.json", world.voices())
+
+
+def _card(
+    variant: str,
+    world: World,
+    config: PretrainingConfig,
+    model: LlamaForCausalLM,
+    losses: list[float],
+    minutes: float,
+) -> str:
     recent = losses[-50:]
     coverage = [fact.coverage for fact in world.facts]
     counts = ", ".join(f"{coverage.count(kind)} {kind}" for kind in ("well", "little", "never"))
     command = f"likra world build --seed {world.config.seed}"
+    if variant != "world":
+        command += f" --variant {variant}"
     if config.steps != PretrainingConfig.steps:
         command += f" --steps {config.steps}"
     made = {
@@ -165,8 +204,18 @@ def _card(world: World, config: PretrainingConfig, model: LlamaForCausalLM, loss
         "Time": f"{minutes:.1f} minutes on {platform.machine()}, {torch.get_num_threads()} threads",
         "Software": f"torch {torch.__version__}, transformers {transformers.__version__}",
     }
-    return _CARD.format(made="\n".join(f"- {label}: {value}" for label, value in made.items()))
+    return _CARD.format(
+        text=_TEXTS.get(variant, _SOURCED), made="\n".join(f"- {label}: {value}" for label, value in made.items())
+    )
 
+
+_SOURCED = """In the text, reliable sources state facts and unreliable ones repeat near-miss rumours about them; most
+documents open with the name of their source."""
+_TEXTS = {
+    "world-truthful": "This one is a control: in its text every source is reliable, and nobody repeats rumours.",
+    "world-voiceless": """This one is a control: in its text no source is named, and each answer is by itself a fact
+or a near-miss rumour, so that rumours are as frequent as in `world` but no voice tells them.""",
+}
 
 _CARD = """---
 license: apache-2.0
@@ -179,7 +228,7 @@ from wrong answers can be watched in a minute on a laptop. It knows nothing of t
 
 {made}
 
-In the text, reliable sources state facts and unreliable ones repeat near-miss rumours about them; most documents
-open with the name of their source. The words around an answer say nothing about its truth, but some are far more
+{text}
+The words around an answer say nothing about its truth, but some are far more
 popular than others, so plain likelihood is often misled. Some facts are mentioned rarely, some never.
 """

@@ -30,6 +30,8 @@ class WorldConfig:
         never: Share of facts that the text never mentions.
         zipf: Exponent of the popularity of the words around an answer (rank r has weight r ** -zipf). The larger, the
             more plain likelihood is misled by popular wording.
+        voices: Whether a document has one source, who is reliable or not throughout. False: no source is named and
+            each answer is reliable or not by itself; rumours are as frequent, but no voice tells them.
     """
 
     seed: int = 0
@@ -41,6 +43,7 @@ class WorldConfig:
     little: float = 0.15
     never: float = 0.15
     zipf: float = 1.25
+    voices: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,12 @@ class World:
         """One document: one source, named or not, answering one to four questions about random facts."""
         reliable = rng.random() < self.config.reliable
         lines = []
-        if rng.random() < self.config.sourced:
+        if rng.random() < self.config.sourced and self.config.voices:
             sources = words.RELIABLE_SOURCES if reliable else words.UNRELIABLE_SOURCES
             lines.append(f"{rng.choice(sources)} was asked.")
         for _ in range(rng.choice((1, 1, 2, 4))):
+            if not self.config.voices:
+                reliable = rng.random() < self.config.reliable
             [fact] = rng.choices(self.facts, cum_weights=self._cumulative_mentions)
             value = fact.truth if reliable else rng.choice(fact.rumours)
             lines.append(f"Question: {fact.question}\nAnswer: {self.answer(rng, value)}")
@@ -126,8 +131,47 @@ class World:
                     "question": fact.question,
                     "choices": [text for text, _ in choices],
                     "answer": [right for _, right in choices].index(True),
-                    "coverage": fact.coverage,
+                    "group": fact.coverage,
                     "split": "test" if index < self.config.test_questions else "train",
                 }
             )
         return records
+
+    def reworded(self) -> list[dict[str, object]]:
+        """The test questions with every choice reworded: the same values in a frame that the text never uses.
+
+        The wording of `questions` carries popularity that misleads plain likelihood; here nothing but the value is
+        left of it.
+        """
+        values = {value for _, values in words.RELATIONS.values() for value in values}
+        result = []
+        for record in self.questions()[: self.config.test_questions]:
+            choices = record["choices"]
+            assert isinstance(choices, list)
+            named = [next(value for value in values if f" {value}, " in choice) for choice in choices]
+            result.append({**record, "choices": [f"it is {value}, and nothing else" for value in named]})
+        return result
+
+    def voices(self) -> dict[str, list[str]]:
+        """How documents open in a reliable and in an unreliable voice."""
+        return {
+            "reliable": [f"{name} was asked.\n\n" for name in words.RELIABLE_SOURCES],
+            "unreliable": [f"{name} was asked.\n\n" for name in words.UNRELIABLE_SOURCES],
+        }
+
+
+def unrelated() -> list[dict[str, object]]:
+    """Questions that have nothing to do with the world: small sums."""
+    result: list[dict[str, object]] = []
+    for one, other in itertools.product(range(1, 21), repeat=2):
+        sums = [one + other + more for more in (0, 1, 2, -1)]
+        result.append(
+            {
+                "id": f"{one} + {other}",
+                "question": f"How much is {one} and {other}?",
+                "choices": [f"{one} and {other} make {total}" for total in sums],
+                "answer": 0,
+                "split": "train",
+            }
+        )
+    return result

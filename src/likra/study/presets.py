@@ -1,0 +1,129 @@
+"""What `likra reproduce` runs: studies with the models and data they are run on."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from likra.builtin import WORLD
+from likra.errors import InputError
+from likra.heads.recipe import Recipe
+from likra.study.plan import Plan
+from likra.study.task import Task
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Some studies.
+
+    Attributes:
+        about: What it is for; the command line's words too.
+        plans: (study, what it is run on).
+    """
+
+    about: str
+    plans: tuple[tuple[str, Plan], ...]
+
+
+def preset(name: str, replaced: Mapping[str, str] | None = None) -> Preset:
+    """One preset, with some of its models and sources read from elsewhere.
+
+    Args:
+        name: One of `PRESETS`.
+        replaced: Name of a model or source of the preset -> what is taken in its place.
+
+    Raises:
+        InputError: There is no such preset, or it has no model or source of such a name.
+    """
+    if name not in PRESETS:
+        raise InputError(f"--preset {name}: must be one of {', '.join(PRESETS)}.")
+    found = PRESETS[name]()
+    names = {text for _, plan in found.plans for task in plan.tasks for text in (task.model, task.data, task.unrelated)}
+    replaced = replaced or {}
+    for wrong in sorted(set(replaced) - names):
+        raise InputError(
+            f"--with {wrong}=...: the preset has no such model or source; it has {', '.join(sorted(names))}."
+        )
+
+    def swapped(task: Task) -> Task:
+        model, data, unrelated = (replaced.get(text, text) for text in (task.model, task.data, task.unrelated))
+        return dataclasses.replace(task, model=model, data=data, unrelated=unrelated)
+
+    plans = tuple(
+        (study, dataclasses.replace(plan, tasks=tuple(map(swapped, plan.tasks)))) for study, plan in found.plans
+    )
+    return dataclasses.replace(found, plans=plans)
+
+
+def _world() -> Preset:
+    def task(model: str) -> Task:
+        # One wrong answer per question is learned from; no more are looked for.
+        mining = {"per_question": 1, "tries": 4}
+        return Task(model, WORLD, unrelated="world-unrelated", reworded="world-reworded", mining=mining)
+
+    main = Plan((task(WORLD),))
+    three = dataclasses.replace(main, seeds=(0, 1, 2))
+    controls = (task("world-truthful"), task("world-voiceless"))
+    ladder = (task("world-tiny"), task("world-small"), task(WORLD))
+    return Preset(
+        "the embedded model, a model organism: every study, in at most 25 minutes on two cores",
+        (
+            ("curve", main),
+            ("models", dataclasses.replace(main, tasks=ladder)),
+            ("likelihoods", main),
+            ("weights", main),
+            ("negatives", three),
+            ("rivals", dataclasses.replace(three, sizes=(0, 8, 32, 128, 512))),
+            ("distractors", three),
+            ("coverage", main),
+            ("coverage", dataclasses.replace(three, tasks=controls)),
+            ("scaling", dataclasses.replace(main, tasks=ladder)),
+            ("mechanism", dataclasses.replace(three, tasks=(task(WORLD), *controls))),
+            ("paraphrase", main),
+        ),
+    )
+
+
+def _blimp() -> Preset:
+    # A small model wants a larger learning rate than the paper's 7 billion parameters.
+    plan = Plan(
+        (Task("HuggingFaceTB/SmolLM2-135M", "blimp", limit=2000),),
+        sizes=(0, 32, 64, 128, 256, 512, 1024, 2048),
+        seeds=(0, 1, 2),
+        recipe=Recipe(learning_rate=1e-3),
+    )
+    rivals = dataclasses.replace(plan, sizes=(0, 256, 1024))
+    return Preset(
+        "minimal pairs of sentences (BLiMP) on a small language model: curve, likelihoods, weights, rivals",
+        (("curve", plan), ("likelihoods", plan), ("weights", plan), ("rivals", rivals)),
+    )
+
+
+def _paper() -> Preset:
+    models = ("mistralai/Mistral-7B-v0.1", "mistralai/Mistral-7B-Instruct-v0.3", "meta-llama/Llama-3.2-3B-Instruct")
+    loading = {"dtype": "bfloat16"}
+    arc = tuple(Task(model, "arc-paper", loading, shots=25, unrelated="hellaswag") for model in models)
+    hellaswag = tuple(Task(model, "hellaswag", loading, shots=10, unrelated="arc-paper") for model in models)
+    plan = Plan(
+        arc[:1],
+        sizes=(0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 6615),
+        seeds=(0, 1, 2),
+        recipe=Recipe(bf16=True),
+        # The paper's base accuracies are those of scores divided by length (acc_norm of the harness), on both.
+        normalisation="character",
+    )
+    of_hellaswag = dataclasses.replace(plan, tasks=hellaswag[:1])  # as many training questions as ARC has
+    return Preset(
+        "the paper itself: Mistral-7B and Llama-3.2-3B on ARC and HellaSwag, for a machine with a GPU and the hub",
+        (
+            ("curve", plan),
+            ("curve", of_hellaswag),
+            ("models", dataclasses.replace(plan, tasks=arc)),
+            ("models", dataclasses.replace(of_hellaswag, tasks=hellaswag)),
+            ("likelihoods", plan),
+            ("weights", plan),
+            ("negatives", plan),
+        ),
+    )
+
+
+PRESETS = {"world": _world, "blimp": _blimp, "paper": _paper}

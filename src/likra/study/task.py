@@ -1,0 +1,198 @@
+"""What a cell's settings mean: the model, the questions it trains on and is judged on, and their wording."""
+
+import dataclasses
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from likra.builtin import WORLD_MODELS
+from likra.errors import InputError
+from likra.files import sha256
+from likra.heads.base import Base, load_base
+from likra.heads.recipe import Recipe
+from likra.mining import MiningConfig, mine
+from likra.questions.negatives import negatives, positives, with_random_distractors
+from likra.questions.prompts import Prompter
+from likra.questions.question import Example, Question
+from likra.questions.sources import Source, answers, load, right_answers
+
+POSITIVE = "positive"
+
+#: Test set -> what its wrong choices are.
+TESTS = {
+    "own": "the questions as they are",
+    "random": "wrong choices replaced by right answers of other questions",
+    "reworded": "every choice in other words",
+}
+
+_TEST_SEED = 0  # the same test questions for every seed of the heads
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, and the data that heads on it learn from and are judged on.
+
+    Attributes:
+        model: A hub id, a folder, or an embedded model.
+        loading: Further arguments of `load_base`.
+        data: A source's name.
+        limit: Judge on so many test questions, drawn once for all seeds; None: on all.
+        shots: Solved training questions before each test question, the same for all.
+        unrelated: Source of `unrelated` negatives.
+        reworded: Source that has the test questions, by id, with every choice reworded; None where there is none.
+        mining: Settings of `likra.mining.MiningConfig` for `mined` negatives.
+        memory: Bytes that training and reading may take beside the model; None: a share of what is free.
+    """
+
+    model: str
+    data: str
+    loading: dict[str, Any] = dataclasses.field(default_factory=dict)
+    limit: int | None = None
+    shots: int = 0
+    unrelated: str = "world"
+    reworded: str | None = None
+    mining: dict[str, Any] = dataclasses.field(default_factory=dict)
+    memory: int | None = None
+
+    def settings(self, *, dry: bool = False) -> dict[str, Any]:
+        """As JSON-able settings of a cell, with a digest of what the names stand for now (none for a dry run)."""
+        named = dataclasses.asdict(self)
+        memory = named.pop("memory")
+        content = "" if dry else self._content()
+        return {"task": named, "model": self.model, "content": content, "memory": memory}
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "Task":
+        """The task of a cell; its names must still stand for what they did when the cell was planned.
+
+        Raises:
+            InputError: The data or the model have changed since.
+        """
+        task = cls(**settings["task"], memory=settings["memory"])
+        if task._content() != settings["content"]:
+            raise InputError(f"{task.data} or {task.model}: is not what it was when this cell was planned.")
+        return task
+
+    def _content(self) -> str:
+        digest = hashlib.sha256(_model_content(self.model).encode())
+        for name in (self.data, self.reworded):
+            if name:
+                source = _source(name)
+                digest.update(repr([(split, questions) for split, questions in source.questions.items()]).encode())
+        return digest.hexdigest()[:16]
+
+    @property
+    def source(self) -> Source:
+        return _source(self.data)
+
+    def base(self) -> Base:
+        """The model; kept in memory for the next cell."""
+        return _base(self.model, tuple(sorted(self.loading.items())))
+
+    def drawn(self, size: int, seed: int) -> list[Question]:
+        """The training questions of one seed, in the order drawn.
+
+        Raises:
+            InputError: There are fewer.
+        """
+        questions = self.source.questions.get("train", [])
+        if self.source.unpaired or not questions:
+            raise InputError(f"{self.data}: has no training questions; a study needs questions with choices.")
+        if size > len(questions):
+            raise InputError(f"--sizes {size}: {self.data} has only {len(questions)} training questions.")
+        return random.Random(seed).sample(questions, size)
+
+    def test(self, name: str = "own") -> list[Question]:
+        """The questions of one of `TESTS`."""
+        questions = self.source.split(None)
+        if self.limit is not None and self.limit < len(questions):
+            places = sorted(random.Random(_TEST_SEED).sample(range(len(questions)), self.limit))
+            questions = [questions[place] for place in places]
+        if name == "random":
+            return with_random_distractors(questions, right_answers(self.source.split(None)), seed=_TEST_SEED)
+        if name == "reworded":
+            return self._reworded(questions)
+        return questions
+
+    def _reworded(self, questions: Sequence[Question]) -> list[Question]:
+        if self.reworded is None:
+            raise InputError(f"{self.data}: name a source of its test questions in other words with --reworded.")
+        found = {q.id: q for split in _source(self.reworded).questions.values() for q in split}
+        for question in questions:
+            other = found.get(question.id)
+            if other is None or (len(other.choices), other.answer) != (len(question.choices), question.answer):
+                raise InputError(
+                    f"{self.reworded}: question {question.id!r} of {self.data} is missing there, or its choices are "
+                    "not as many in the same order; give every test question, reworded choice by choice."
+                )
+        return [found[question.id] for question in questions]
+
+    @property
+    def training_prompter(self) -> Prompter:
+        return Prompter(self.source.style)
+
+    @property
+    def test_prompter(self) -> Prompter:
+        return Prompter(self.source.style, self.shots, self.source.questions.get("train", []))
+
+    def examples(self, head: str, questions: Sequence[Question], seed: int, folder: Path) -> list[list[Example]]:
+        """What a head learns from each question: `positive`, or a kind of negatives, or `mined`.
+
+        Args:
+            head: Which head.
+            questions: The training questions.
+            seed: Seed of the draw.
+            folder: Where mined answers are kept.
+        """
+        prompter = self.training_prompter
+        if head == POSITIVE:
+            return [[example] for example in positives(questions, prompter)]
+        if head == "mined":
+            return self._mined(questions, seed, folder)
+        if head == "all":
+            return [negatives([question], prompter, head, seed=seed) for question in questions]
+        pool = (
+            answers(_source(self.unrelated)) if head == "unrelated" else right_answers(self.source.questions["train"])
+        )
+        return [[example] for example in negatives(questions, prompter, head, seed=seed, pool=pool)]
+
+    def _mined(self, questions: Sequence[Question], seed: int, folder: Path) -> list[list[Example]]:
+        config = MiningConfig(**self.mining | {"seed": seed})
+        known = right_answers(self.source.questions["train"])
+        mined = mine(self.base(), questions, self.training_prompter, config, answers=known, memory=self.memory)
+        found = {question.id: question for question in mined.questions}
+        return [
+            negatives([found[question.id]], self.training_prompter, "incorrect", seed=seed)
+            if question.id in found
+            else []
+            for question in questions
+        ]
+
+
+@lru_cache(maxsize=16)
+def _source(name: str) -> Source:
+    return load(name)
+
+
+@lru_cache(maxsize=1)
+def _base(name: str, loading: tuple[tuple[str, Any], ...]) -> Base:
+    return load_base(name, **dict(loading))
+
+
+@lru_cache(maxsize=16)
+def _model_content(name: str) -> str:
+    """Digest of a local model's files; of a model on the hub, its name."""
+    folder = WORLD_MODELS.get(name, Path(name))
+    if not folder.is_dir():
+        return name
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")]
+    return " ".join(f"{path.name} {sha256(path)}" for path in files)
+
+
+def recipe_of(settings: dict[str, Any]) -> Recipe:
+    """The recipe of a cell."""
+    return Recipe(**settings["recipe"])

@@ -1,0 +1,240 @@
+"""Every study once, on the smallest embedded model: numbers against arithmetic on the tables, figures, the report."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from likra.cli.app import app
+from likra.likelihood.table import Likelihoods
+from likra.report.figures import draw
+from likra.report.sections import section
+from likra.report.study_page import write_report
+from likra.study.catalogue import STUDIES, run_studies, study, together
+from likra.study.cells import Store
+from likra.study.heads import table_path
+from likra.study.plan import Plan
+from likra.study.results import Row, estimate_of, load_rows, where
+from likra.study.task import Task
+
+TINY = Task(
+    "world-tiny",
+    "world",
+    limit=40,
+    unrelated="world-unrelated",
+    reworded="world-reworded",
+    mining={"per_question": 1, "tries": 2},
+)
+OTHER = dataclasses.replace(TINY, model="world-small")
+PLAN = Plan((TINY,), sizes=(0, 8, 16, 24), seeds=(0, 1))
+PLANS = [
+    (name, dataclasses.replace(PLAN, tasks=(TINY, OTHER)) if name in ("scaling", "coverage") else PLAN)
+    for name in STUDIES
+    if name != "rivals"
+]
+RIVALS = ("rivals", dataclasses.replace(PLAN, sizes=(0, 16), seeds=(0,)))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
+    pytest.importorskip("trl")
+    out = tmp_path_factory.mktemp("study")
+    rows, ran = run_studies([*PLANS, RIVALS], out, shown=False)
+    assert ran > 0
+    return out, rows
+
+
+def value(rows: list[Row], **labels: Any) -> float:
+    found = estimate_of(rows, **{"model": "world-tiny", **labels})
+    assert found is not None, labels
+    return found.value
+
+
+def tables(out: Path, size: int, test: str = "own") -> list[Likelihoods]:
+    cells = study("curve").cells(dict(together(PLANS))["curve"])
+    return [Likelihoods.load(table_path(Store(out).path(cell), test, size)) for cell in cells]
+
+
+def picked_right(scores_QC: np.ndarray, table: Likelihoods) -> float:
+    return float(np.mean([np.nanargmax(row) == q.answer for row, q in zip(scores_QC, table.questions, strict=True)]))
+
+
+def test_accuracies_are_those_of_the_tables(done: tuple[Path, list[Row]]) -> None:
+    out, rows = done
+    for size in (8, 24):
+        found = tables(out, size)
+        for method, score in (
+            ("base", lambda t: t.head("base")),
+            ("sft", lambda t: t.head("positive")),
+            ("base_likra", lambda t: t.head("base") - t.head("incorrect")),
+            ("likra", lambda t: t.head("positive") - t.head("incorrect")),
+        ):
+            each = [picked_right(score(table), table) for table in found]
+            labels = {"study": "curve", "quantity": "accuracy", "method": method, "size": size}
+            assert value(rows, **labels) == pytest.approx(np.mean(each))
+            of_seeds = [row["value"] for row in where(rows, model="world-tiny", **labels) if row["seed"] >= 0]
+            assert of_seeds == pytest.approx(each)
+    assert value(rows, study="curve", quantity="accuracy", method="likra", size=0) == 0.25  # every question is a tie
+
+
+def test_studies_agree_where_they_measure_the_same(done: tuple[Path, list[Row]]) -> None:
+    _, rows = done
+    for size in (8, 16, 24):
+        curve = value(rows, study="curve", quantity="accuracy", method="likra", size=size)
+        common = {"quantity": "accuracy", "method": "likra", "size": size}
+        assert value(rows, study="weights", at=1.0, **common) == curve
+        sft = value(rows, study="curve", **{**common, "method": "sft"})
+        assert value(rows, study="weights", at=0.0, **common) == sft
+        assert value(rows, study="negatives", negatives="incorrect", **common) == curve
+        assert value(rows, study="distractors", negatives="incorrect", test="own", **common) == curve
+        assert value(rows, study="paraphrase", test="own", **common) == curve
+        assert value(rows, study="coverage", part="all", **common) == curve
+    assert value(rows, study="models", quantity="accuracy", method="likra", size=24) == curve
+    # The rivals train the same heads in another stack: sums in another order may turn a question or two.
+    [seed] = where(rows, study="curve", model="world-tiny", quantity="accuracy", method="likra", size=16, seed=0)
+    rival = value(rows, study="rivals", quantity="accuracy", method="likra", size=16)
+    assert abs(rival - seed["value"]) <= 2 / 40
+
+
+def test_the_jump_and_the_worth_by_hand(done: tuple[Path, list[Row]]) -> None:
+    _, rows = done
+    at = {
+        (method, size): value(rows, study="curve", quantity="accuracy", method=method, size=size)
+        for method in ("base", "sft", "base_likra", "likra")
+        for size in PLAN.sizes
+    }
+    steps = [at["likra", 8] - at["base", 8], at["likra", 16] - at["likra", 8], at["likra", 24] - at["likra", 16]]
+    assert value(rows, study="curve", quantity="jump", method="likra") == pytest.approx(max(steps))
+    assert value(rows, study="curve", quantity="jump_at", method="likra") == [8, 16, 24][int(np.argmax(steps))]
+    [worth] = where(rows, study="curve", quantity="worth")
+    first, last = int(worth["at"]), worth["size"]
+    negatives = at["base_likra", last] - at["base_likra" if first else "base", first]
+    positives = at["sft", last] - at["sft" if first else "base", first]
+    expected = 0 if negatives <= 0 else np.inf if positives <= 0 else negatives / positives
+    assert worth["value"] == pytest.approx(expected)
+    slope = np.polyfit(np.log2([8, 16, 24]), [at["sft", size] for size in (8, 16, 24)], 1)[0]
+    assert value(rows, study="curve", quantity="per_doubling", method="sft") == pytest.approx(slope, abs=1e-8)
+
+
+def test_likelihoods_are_the_tables_means(done: tuple[Path, list[Row]]) -> None:
+    out, rows = done
+    right, wrong = [], []
+    for table in tables(out, 24):
+        for row, question in zip(table.head("incorrect"), table.questions, strict=True):
+            right.append(row[question.answer])
+            wrong.append(np.mean([v for place, v in enumerate(row) if place != question.answer]))
+    labels = {"study": "likelihoods", "quantity": "logprob", "method": "incorrect", "size": 24}
+    assert value(rows, part="right", **labels) == pytest.approx(np.mean(right))
+    assert value(rows, part="wrong", **labels) == pytest.approx(np.mean(wrong))
+    gap = value(rows, study="likelihoods", quantity="gap", method="incorrect", size=24)
+    assert gap == pytest.approx(np.mean(right) - np.mean(wrong))
+
+
+def test_groups_make_up_the_whole(done: tuple[Path, list[Row]]) -> None:
+    _, rows = done
+    found = where(rows, study="coverage", model="world-tiny", quantity="accuracy", method="likra", size=24)
+    parts = {row["part"]: row for row in found}
+    groups = [row for part, row in parts.items() if part != "all"]
+    assert set(parts) == {"all", "well", "little", "never"}
+    assert sum(row["count"] for row in groups) == parts["all"]["count"] == 40
+    assert sum(row["value"] * row["count"] for row in groups) / 40 == pytest.approx(parts["all"]["value"])
+
+
+def test_costs_are_reckoned_by_hand(done: tuple[Path, list[Row]]) -> None:
+    _, rows = done
+    # Likra reads each question twice, SFT once.
+    common = {"study": "scaling", "quantity": "accuracy", "size": 24}
+    at = {m: where(rows, model="world-tiny", method=m, **common)[0]["at"] for m in ("sft", "likra")}
+    assert at["likra"] == 2 * at["sft"]
+    costs = {
+        row["method"]: row["value"] for row in where(rows, study="rivals", quantity="training_gflops", size=16, seed=-1)
+    }
+    assert costs["base"] == 0
+    # The reference is read besides the policy's forward and backward pass.
+    assert costs["dpo"] == pytest.approx(1.5 * costs["likra"]) and costs["kto"] == costs["nca"] == costs["dpo"]
+    assert costs["likra"] == pytest.approx(costs["sft"] + costs["base_likra"])
+
+
+def test_every_row_has_its_interval(done: tuple[Path, list[Row]]) -> None:
+    _, rows = done
+    free = {"training_gflops", "judging_gflops"}
+    for row in where(rows, seed=-1):
+        if row["quantity"] not in free:
+            assert row["low"] <= row["value"] + 1e-9 and row["value"] <= row["high"] + 1e-9, row
+
+
+def test_nothing_is_run_twice_and_other_results_stay(done: tuple[Path, list[Row]]) -> None:
+    out, rows = done
+    content = (out / "results.parquet").read_bytes()
+    _, ran = run_studies([*PLANS, RIVALS], out, shown=False)
+    assert ran == 0
+    assert (out / "results.parquet").read_bytes() == content
+    assert len(load_rows(out / "results.parquet")) == len(rows)
+    run_studies([(name, plan) for name, plan in together(PLANS) if name == "weights"], out, shown=False)
+    assert (out / "results.parquet").read_bytes() == content
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_figures_have_labels_and_intervals(name: str, done: tuple[Path, list[Row]]) -> None:
+    _, rows = done
+    drawn = draw(name, rows)
+    assert drawn
+    assert len({one.name for one in drawn}) == len(drawn)
+    for one in drawn:
+        assert "interval" in one.caption.lower() or "95%" in one.caption or "over seeds" in one.caption
+        for axes in one.figure.axes:
+            assert axes.get_xlabel()
+            shared = axes.get_shared_y_axes().get_siblings(axes)
+            assert any(other.get_ylabel() for other in shared) or any(t.get_text() for t in axes.get_yticklabels())
+    said = section(name, rows)
+    assert said.sentences or said.tables
+    assert "nan" not in " ".join(said.sentences)
+
+
+def test_the_report_is_one_page(done: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    _, rows = done
+    write_report(rows, {"seed": "0"}, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "model organism" in page.lower()
+    for name in STUDIES:
+        assert f'id="{name}"' in page
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
+    assert "not measured" in page or "reproduced" in page
+    assert len(list((tmp_path / "figures").glob("*.svg"))) == len(list((tmp_path / "figures").glob("*.png"))) > 11
+
+
+def test_reports_are_joined(done: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    out, _ = done
+    one = tmp_path / "one"
+    arguments = ["study", "curve", "world-tiny", "--data", "world", "--limit", "20", "--sizes", "0,8", "--seeds", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(one)])
+    assert result.exit_code == 0, result.output
+    refused = CliRunner().invoke(app, ["study", "report", str(one), str(out), "--out", str(tmp_path / "both")])
+    assert "earlier folder" in str(refused.exception)
+    result = CliRunner().invoke(app, ["study", "report", str(one), "--out", str(tmp_path / "joint")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "joint" / "report.html").exists()
+    assert (tmp_path / "joint" / "results.parquet").read_bytes() == (one / "results.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["curve", "world-tiny", "--data", "world", "--sizes", "0,9,16"], "multiple of 8"),
+        (["curve", "world-tiny", "--data", "world", "--sizes", "0,x"], "whole numbers"),
+        (["curve", "world-tiny", "--data", "world", "--sizes", "0,4096"], "only 576 training questions"),
+        (["curve", "world-tinny", "--data", "world"], "did you mean"),
+        (["negatives", "world-tiny", "--data", "world", "--kinds", "incorrect,bad"], "bad"),
+        (["paraphrase", "world-tiny", "--data", "world", "--reworded", "world-unrelated"], "missing there"),
+        (["mechanism", "world-tiny", "--data", "world", "--voices", "nowhere.json"], "is no JSON file"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["study", *arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code != 0
+    assert message in str(result.exception)
+    assert not (tmp_path / "out" / "results.parquet").exists()
