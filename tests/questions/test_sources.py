@@ -421,7 +421,7 @@ def test_data_with_right_answers_only(record: dict[str, str], form: str, style: 
     assert (source.form, source.style, source.right_only) == (form, style, True)
     question = source.questions["train"][0]
     assert (question.text, question.choices, question.answer) == (text, (list(record.values())[1],), 0)
-    with pytest.raises(InputError, match="right answers only.*likra mine"):
+    with pytest.raises(InputError, match=r"right answers only.*likra mine"):
         source.split(None)
     with pytest.raises(InputError, match="right answer only; find wrong ones with `likra mine`"):
         negatives(source.questions["train"], Prompter(style))
@@ -436,7 +436,7 @@ def test_a_group_is_kept_where_there_is_one(tmp_path: Path) -> None:
 
 
 def test_arc_paper_wants_its_folders(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no folder .*ARC-Challenge"):
+    with pytest.raises(InputError, match=r"there is no folder .*ARC-Challenge"):
         load(f"arc-paper:{tmp_path}")
     for name in ("ARC-Challenge", "ARC-Easy"):
         write(tmp_path / name / "train.jsonl", OFFICIAL_ARC)

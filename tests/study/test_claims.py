@@ -90,6 +90,8 @@ def test_two_kinds_must_both_be_above() -> None:
     assert verdict(found(0.1, 0.1), "Irrelevant and unrelated") == REPRODUCED
     assert verdict(found(0.1, 0.01), "Irrelevant and unrelated") == UNDECIDED
     assert verdict(found(0.1, -0.1), "Irrelevant and unrelated") == FAILED
+    one = [row for row in found(0.1, 0.1) if row["negatives"] == "irrelevant"]
+    assert verdict(one, "Irrelevant and unrelated") == UNMEASURED
 
 
 @pytest.mark.parametrize(
@@ -102,6 +104,7 @@ def test_right_and_wrong_answers_rise_alike(gap: tuple[float, float, float], exp
         ("change", (2.0, 1.8, 2.2), {"method": "positive", "part": "right", "size": 512}),
         ("change", (1.5, 1.2, 1.8), {"method": "positive", "part": "wrong", "size": 512}),
         ("gap_change", gap, {"method": "positive", "size": 512}),
+        ("gap_excess", tuple(end - 1.0 for end in gap), {"method": "positive", "size": 512}),
     )
     assert verdict(found, "Training on right answers") == expected
 
@@ -113,6 +116,7 @@ def test_nothing_measured_is_said_so() -> None:
 
 def test_the_papers_own_numbers() -> None:
     sheet = Sheet("models", Task("mistralai/Mistral-7B-v0.1", "arc-paper:somewhere"))
+    assert verdicts(Sheet("models", Task("copies/Mistral-7B-v0.1", "x/hellaswag")).rows) == []
     sheet.add("accuracy", Estimate(0.80, 0.78, 0.82), method="likra", size=6615)
     sheet.add("accuracy", Estimate(0.50, 0.48, 0.52), method="sft", size=6615)
     found = {v.claim: v.verdict for v in verdicts(sheet.rows)}

@@ -24,7 +24,7 @@ def test_one_pass_gives_every_size(tokenizer: Any, questions: list[Question]) ->
         recipe=RECIPE,
         progress=lambda *call: seen.append(call),
     )
-    assert seen[-1] == (4, 4, "") and (2, 4, "(judging 4 questions)") in seen
+    assert seen[-1] == (4, 4, "") and (2, 4, "(judging at 4 questions)") in seen
     untrained = curve.tables[0]
     np.testing.assert_array_equal(untrained.head("seed5-negative"), untrained.head("base"))
     # The largest size is what training alone gives: same draw, same order, same first weights.

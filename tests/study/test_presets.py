@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from likra.cli.app import app
 from likra.errors import InputError
 from likra.questions import load
-from likra.study.catalogue import STUDIES, study, together
+from likra.study.about import STUDIES
+from likra.study.catalogue import study, together
 from likra.study.presets import PRESETS, preset
 from likra.study.task import POSITIVE
 
@@ -104,6 +105,15 @@ def test_a_preset_names_what_can_be_replaced() -> None:
         preset("paper", {"arc-challenge": "somewhere"})
     with pytest.raises(InputError, match="must be one of world, blimp, paper"):
         preset("papers")
+
+
+def test_another_model_in_the_place_of_the_only_one() -> None:
+    found = preset("blimp", {"blimp": "somewhere"}, "folder/model")
+    assert {(task.model, task.data) for _, plan in found.plans for task in plan.tasks} == {
+        ("folder/model", "somewhere")
+    }
+    with pytest.raises(InputError, match="about several models"):
+        preset("paper", model="folder/model")
 
 
 def test_world_runs_every_study_and_shares_cells() -> None:

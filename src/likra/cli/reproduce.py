@@ -41,6 +41,9 @@ def reproduce(
             "--with mistralai/Mistral-7B-v0.1=FOLDER.",
         ),
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="blimp: another model, in place of the preset's own.", metavar="MODEL")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds. [default: the preset's]")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, downloaded and needed, and do nothing.")
@@ -61,7 +64,7 @@ def reproduce(
     for name, equals, path in pairs:
         if not (name and equals and path):
             raise InputError(f"--with {name}{equals}{path}: give NAME=PATH.")
-    found = find(preset, {name: path for name, _, path in pairs})
+    found = find(preset, {name: path for name, _, path in pairs}, model)
     plans = list(found.plans)
     if seeds is not None:
         plans = [(name, replace(plan, seeds=tuple(range(seeds)))) for name, plan in plans]
@@ -77,6 +80,7 @@ def reproduce(
 
 
 def _show_verdicts(out: Path) -> None:
+    from likra.report.figures import short
     from likra.study.claims import verdicts
     from likra.study.results import load_rows
 
@@ -84,7 +88,7 @@ def _show_verdicts(out: Path) -> None:
     for column in ("on", "where", "the paper says", "we measure", "verdict"):
         table.add_column(column)
     for verdict in verdicts(load_rows(out / "results.parquet")):
-        on = f"{verdict.model.rsplit('/', 1)[-1]}, {verdict.data.rsplit('/', 1)[-1]}"
+        on = f"{short(verdict.model)}, {short(verdict.data)}"
         table.add_row(on, verdict.source, verdict.claim, verdict.measured, verdict.verdict)
     options.console().print(table)
 
@@ -135,8 +139,7 @@ def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
     console.print(
         f"{len(every)} cells, {total:.2g} operations: about {total / GPU_SPEED / 3600:.2g} hours on one GPU at "
         f"{GPU_SPEED:.1g} operations per second, or {total / CPU_SPEED / 3600:.2g} hours on two CPU cores at "
-        f"{CPU_SPEED:.0g}. "
-        "With --ray, cells run beside each other. This is reckoned, not measured.",
+        f"{CPU_SPEED:.0g}. With --ray, cells run beside each other. This is reckoned, not measured.",
         soft_wrap=True,
         markup=False,
     )

@@ -1,5 +1,6 @@
 """`likra study`: the paper's experiments and ours, on any model and any data."""
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from likra.cli import options
+from likra.study.about import STUDIES
 
 if TYPE_CHECKING:
     from likra.study.plan import Plan
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="The paper's experiments and ours, on any model and any data, with intervals, figures and a report.\n\n"
     "`likra study curve world --data world --out DIR` takes two minutes. A study that is killed goes on where it was "
-    "when the same command is given again; studies of one --out share what they have in common.",
+    "when the same command is given again.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -34,20 +36,8 @@ Ray = Annotated[
     typer.Option(metavar="ADDRESS", help="Hand cells to a Ray cluster: auto, host:port or ray://host:port."),
 ]
 
-#: Study -> its line in the help of `likra study`; each is a command of its own.
-_ABOUT = {
-    "curve": "Figures 1 and 3: SFT, Base-Likra, Likra against size; the jump; the worth of a negative in positives.",
-    "models": "Table 1: several MODELs, several --data.",
-    "likelihoods": "Figures 2 and 6: log-likelihood of right and wrong answers under each head, as training goes on.",
-    "weights": "Figure 4: accuracy against the weight of the negative head, 0 to 1.5.",
-    "negatives": "Figure 5: incorrect, irrelevant, unrelated, all, and mined negatives.",
-    "rivals": "Base, SFT, PMI, DPO, NCA, KTO, unlikelihood, a reward head, merged weights, Likra on the same answers.",
-    "distractors": "Near-miss or random negatives in training against near-miss or random distractors in the test.",
-    "coverage": "The gain by groups of questions (field `group`), and on further MODELs as controls.",
-    "scaling": "Accuracy gained per unit of extra compute over a ladder of MODELs, against taking a larger base.",
-    "mechanism": "What changes in the model at the jump: the heads' updates, hidden states, what can stand in for it.",
-    "paraphrase": "Whether the ratio leans on surface words: test answers reworded (--reworded).",
-}
+#: Options that one study alone has.
+_ONLY = {"kinds": "negatives", "unrelated_data": "negatives", "reworded": "paraphrase", "voices": "mechanism"}
 
 
 def _command(name: str) -> Callable[..., None]:
@@ -83,19 +73,17 @@ def _command(name: str) -> Callable[..., None]:
         weight: Annotated[float, typer.Option(help="w in L+ - w * L-.")] = 1.0,
         normalisation: options.Norm = "raw",
         kinds: Annotated[
-            str, typer.Option(help="negatives: kinds to compare, separated by commas.")
+            str, typer.Option(help="Kinds to compare, separated by commas.")
         ] = "incorrect,irrelevant,unrelated,all,mined",
         unrelated_data: Annotated[
             str | None,
-            typer.Option(
-                metavar="SOURCE", help="negatives: where `unrelated` ones come from. [default: an embedded one]"
-            ),
+            typer.Option(metavar="SOURCE", help="Where `unrelated` ones come from. [default: an embedded one]"),
         ] = None,
         reworded: Annotated[
             str | None,
             typer.Option(
                 metavar="SOURCE",
-                help="paraphrase: the test questions with every choice in other words, by the same ids. "
+                help="The test questions with every choice in other words, by the same ids. "
                 "[default for world: world-reworded]",
             ),
         ] = None,
@@ -103,9 +91,8 @@ def _command(name: str) -> Callable[..., None]:
             Path | None,
             typer.Option(
                 metavar="FILE",
-                help='mechanism: JSON {"reliable": [...], "unreliable": [...]}, texts that open a document in a '
-                "voice to "
-                "be trusted or not. [default for embedded models: their sources]",
+                help='JSON {"reliable": [...], "unreliable": [...]}: texts that open a document in a voice to be '
+                "trusted or not. [default for embedded models: their sources]",
             ),
         ] = None,
         ray: Ray = None,
@@ -138,8 +125,8 @@ def _command(name: str) -> Callable[..., None]:
                 reworded=reworded or ("world-reworded" if source == WORLD else None),
                 memory=options.in_bytes(memory),
             )
-            for source in data
-            for model in models
+            for source in dict.fromkeys(data)
+            for model in dict.fromkeys(models)
         )
         plan = Plan(
             tasks,
@@ -153,11 +140,14 @@ def _command(name: str) -> Callable[..., None]:
         )
         finish([(name, plan)], out, ray)
 
-    run.__doc__ = _ABOUT[name]
+    run.__doc__ = STUDIES[name]
+    known = inspect.signature(run)
+    kept = [p for option, p in known.parameters.items() if _ONLY.get(option, name) == name]
+    run.__signature__ = known.replace(parameters=kept)  # type: ignore[attr-defined]
     return run
 
 
-for _name in _ABOUT:
+for _name in STUDIES:
     app.command(_name)(_command(_name))
 
 
@@ -170,12 +160,14 @@ def report(
 ) -> None:
     """Join several studies into one report, without running anything."""
     from likra.errors import InputError
-    from likra.report.facts import read_facts
+    from likra.files import check_writable
+    from likra.report.facts import read_facts, write_facts
     from likra.report.study_page import write_report
     from likra.study.results import RESULTS, load_rows, save_rows, without
 
     rows: list[Row] = []
     facts: dict[str, Any] = {}
+    check_writable(out / RESULTS)
     for folder in folders:
         found = load_rows(folder / RESULTS)
         if len(without(rows, found)) < len(rows):
@@ -183,8 +175,9 @@ def report(
                 f"{folder}: has a study of a model on a source that an earlier folder has too; leave one of them out."
             )
         rows += found
-        facts |= {f"{folder.name}: {label}": value for label, value in read_facts(folder).items()}
+        facts |= {f"{folder}: {label}": value for label, value in read_facts(folder).items()}
     save_rows(rows, out / RESULTS)
+    write_facts(facts, out)
     write_report(rows, facts, out)
     options.console().print(f"The report is {out / 'report.html'}.", soft_wrap=True, markup=False)
 

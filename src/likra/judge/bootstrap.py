@@ -25,10 +25,6 @@ class Estimate:
     low: float
     high: float
 
-    def excludes(self, number: float) -> bool:
-        """Whether the interval lies wholly on one side of `number`."""
-        return self.low > number or self.high < number
-
 
 class Resampled:
     """Means over seeds and questions, with the same means on resampled seeds and questions.
@@ -53,7 +49,7 @@ class Resampled:
     def means(self, values_SQ: Floats) -> Floats:
         """Means [1 + R] of some values [S, Q]: of all of them, then of each resample.
 
-        Questions whose value is NaN in every seed are left out of the mean.
+        Questions whose value is NaN in any seed are left out of the mean.
         """
         known_Q = ~np.isnan(values_SQ).any(axis=0)
         filled_SQ = np.where(known_Q, values_SQ, 0.0)

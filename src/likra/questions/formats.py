@@ -104,7 +104,7 @@ def _own(record: Record) -> Question:
         raise InputError(
             f"field 'answer' is {answer!r}, which is no choice; give the index from 0, a letter from A, or its text."
         )
-    group = text(record, "group") if record.get("group") is not None else None
+    group = text(record, "group") if record.get("group") not in (None, "") else None
     index = _in_range(index, choices, answer)
     return Question(_identity(record, question, *choices), question, choices, index, group)
 

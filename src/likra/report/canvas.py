@@ -35,7 +35,6 @@ CYCLE_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _STYLE: dict[str, Any] = {
     "font.size": 13,
     "axes.labelsize": 13,
-    "legend.fontsize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -88,7 +87,13 @@ def accuracy_axis(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def legend(axes: Axes, **more: Any) -> None:
-    axes.legend(frameon=False, handlelength=1.8, **{"loc": "best", **more})
+    axes.legend(frameon=False, handlelength=1.8, **{"loc": "best", "fontsize": 11, **more})
+
+
+def legend_below(figure: Figure, axes: Axes, ncols: int = 2) -> None:
+    """A legend under the figure, for axes that have no room for one."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, frameon=False, fontsize=11)
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:

@@ -21,6 +21,7 @@ from likra.report.canvas import (
     accuracy_axis,
     canvas,
     legend,
+    legend_below,
     line,
     size_axis,
     whisker,
@@ -49,8 +50,8 @@ def pairs_of(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def short(name: str) -> str:
-    """A model's or a source's name without the folders before it."""
-    return name.rstrip("/").rsplit("/", 1)[-1]
+    """A model's or a source's name with one folder before it at most."""
+    return "/".join([part for part in name.split("/") if part not in ("", ".", "..")][-2:])
 
 
 def _slug(*names: str) -> str:
@@ -71,6 +72,15 @@ def _each(rows: Sequence[Row], one: Callable[[Sequence[Row]], list[Drawn]]) -> l
         Drawn(f"{drawn.name}-{_slug(model, data)}", drawn.caption, drawn.figure)
         for model, data in pairs_of(rows)
         for drawn in one(where(rows, model=model, data=data))
+    ]
+
+
+def _each_source(rows: Sequence[Row], one: Callable[[Sequence[Row]], list[Drawn]]) -> list[Drawn]:
+    """The figures of every source, all models in each."""
+    return [
+        Drawn(f"{drawn.name}-{_slug(data)}", drawn.caption, drawn.figure)
+        for data in dict.fromkeys(row["data"] for row in rows)
+        for drawn in one(where(rows, data=data))
     ]
 
 
@@ -145,7 +155,7 @@ def _weights(rows: Sequence[Row]) -> list[Drawn]:
         line(axes, [row["at"] for row in some], some, label=f"{size} questions", colour=colour, marker=marker)
     axes.set_xlabel("weight w of the negative head")
     accuracy_axis(axes, found)
-    legend(axes, loc="lower right")
+    legend(axes, loc="upper left")
     return [Drawn("weights", f"Accuracy of Likra against the weight; at 0 it is SFT; {_of(rows)}. {_BANDS}", figure)]
 
 
@@ -158,7 +168,7 @@ def _negatives(rows: Sequence[Row]) -> list[Drawn]:
         line(axes, at, _by_size(found, negatives=kind), label=KIND_TITLES[kind], colour=colour, marker=marker)
     line(axes, at, _by_size(found, method="sft"), label="no negatives (SFT)", colour=BLUE, marker="s")
     accuracy_axis(axes, found)
-    legend(axes)
+    legend_below(figure, axes)
     return [Drawn("negatives", f"Likra with each kind of negatives; {_of(rows)}. {_BANDS}", figure)]
 
 
@@ -207,7 +217,7 @@ def _rivals(rows: Sequence[Row]) -> list[Drawn]:
         if some:
             line(axes, at, some, label=RIVAL_TITLES[method], colour=COLOURS.get(method, colour), marker=marker)
     accuracy_axis(axes, [row for row in found if row["method"] in shown])
-    legend(axes, ncols=2, fontsize=9)
+    legend_below(second, axes)
     return [
         Drawn("rivals", f"Every method after {size} right and {size} wrong answers; {_of(rows)}. {_BANDS}", figure),
         Drawn("rival-curves", f"The same against size; {_of(rows)}. {_BANDS}", second),
@@ -227,53 +237,47 @@ def _distractors(rows: Sequence[Row]) -> list[Drawn]:
         line(axes, at, _by_size(some, method="base"), label="Base", colour=GREY, marker="")
         axes.set_title(TEST_TITLES[test], fontsize=13)
     accuracy_axis(both[0], found)
-    legend(both[1])
+    legend_below(figure, both[0])
     return [Drawn("distractors", f"Likra by training negatives and test distractors; {_of(rows)}. {_BANDS}", figure)]
+
+
+def _groups(rows: Sequence[Row]) -> list[Drawn]:
+    """One panel per group, if there are some and not too many (a benchmark may have dozens)."""
+    groups = [group for group in dict.fromkeys(row["part"] for row in rows) if group != "all"]
+    if not 1 < len(groups) <= 6:
+        return []
+    world = ("well", "little", "never")
+    order = sorted(groups, key=lambda group: world.index(group) if group in world else -1)
+    figure, several = canvas(2.6 * len(order) + 0.6, 4.2, columns=len(order), sharey=True)
+    for axes, group in zip(several, order, strict=True):
+        of_group = where(rows, part=group)
+        at = size_axis(axes, _sizes(of_group), "training questions")
+        for method in ("base", "sft", "likra"):
+            some = _by_size(of_group, method=method)
+            line(axes, at, some, label=METHOD_TITLES[method], colour=COLOURS[method], marker=MARKERS[method])
+        axes.set_title(f"{group} ({of_group[0]['count']})", fontsize=13)
+    accuracy_axis(several[0], rows)
+    legend(several[0])
+    name = f"coverage-{_slug(rows[0]['model'], rows[0]['data'])}"
+    return [Drawn(name, f"Accuracy by group (questions in brackets); {_of(rows)}. {_BANDS}", figure)]
 
 
 def _coverage(rows: Sequence[Row]) -> list[Drawn]:
     found = where(rows, quantity="accuracy")
-    drawn = []
-    groups = [g for g in dict.fromkeys(row["part"] for row in found) if g != "all"]
-    # A benchmark of many paradigms has too many groups for lines.
-    if 1 < len(groups) <= 6:
-        some = where(found, model=found[0]["model"], data=found[0]["data"])
-        order = [group for group in ("well", "little", "never") if group in groups] or groups
-        figure, several = canvas(2.6 * len(order) + 0.6, 4.2, columns=len(order), sharey=True)
-        for axes, group in zip(several, order, strict=True):
-            of_group = where(some, part=group)
-            at = size_axis(axes, _sizes(of_group), "training questions")
-            for method in ("base", "sft", "likra"):
-                title = METHOD_TITLES[method]
-                line(
-                    axes,
-                    at,
-                    _by_size(of_group, method=method),
-                    label=title,
-                    colour=COLOURS[method],
-                    marker=MARKERS[method],
-                )
-            axes.set_title(f"{group} ({of_group[0]['count']})", fontsize=13)
-            accuracy_axis(several[0], some)
-        legend(several[0])
-        drawn.append(
-            Drawn(
-                "coverage",
-                f"Accuracy by what pretraining covered (questions in brackets); {_of(some)}. {_BANDS}",
-                figure,
-            )
-        )
+    drawn = [one for model, data in pairs_of(found) for one in _groups(where(found, model=model, data=data))]
     pairs = pairs_of(found)
     if len(pairs) > 1:
         figure, axes = canvas(6.4, 4.2)
         whole = where(found, part="all")
-        at = size_axis(axes, _sizes(whole))
+        size_axis(axes, _sizes(whole))
         for (model, data), colour, marker in zip(pairs, CYCLE, CYCLE_MARKERS, strict=False):
-            some = where(whole, model=model, data=data)
-            line(axes, at, _by_size(some, method="likra"), label=f"{short(model)}: Likra", colour=colour, marker=marker)
-            line(axes, at, _by_size(some, method="base"), label=f"{short(model)}: Base", colour=colour, marker="")
+            for method, title in (("likra", "Likra"), ("base", "Base")):
+                some = _by_size(where(whole, model=model, data=data), method=method)
+                at = [_sizes(whole).index(row["size"]) for row in some]
+                shape = marker if method == "likra" else ""
+                line(axes, at, some, label=f"{short(model)}: {title}", colour=colour, marker=shape)
         accuracy_axis(axes, whole)
-        legend(axes, ncols=2, fontsize=9)
+        legend_below(figure, axes)
         drawn.append(Drawn("controls", f"The same on models pretrained on other text. {_BANDS}", figure))
     return drawn
 
@@ -291,9 +295,8 @@ def _scaling(rows: Sequence[Row]) -> list[Drawn]:
     legend(axes)
     size = _sizes(found)[-1]
     caption = (
-        f"Accuracy against the compute of judging, one point per base model, after {size} training questions. "
-        f"Likra reads "
-        f"each question twice. {_BANDS}"
+        f"Accuracy against the compute of judging, one point per base model, after {size} training questions. Likra "
+        f"reads each question twice. {_BANDS}"
     )
     return [Drawn("scaling", caption, figure)]
 
@@ -309,7 +312,7 @@ def _paraphrase(rows: Sequence[Row]) -> list[Drawn]:
         some = _by_size(found, method=method, test="reworded")
         line(axes, at, some, label=label, colour=COLOURS[method], marker="x", linestyle=":")
     accuracy_axis(axes, found)
-    legend(axes, ncols=2, fontsize=9)
+    legend_below(figure, axes, ncols=3)
     return [Drawn("paraphrase", f"The same questions, answers in other words; {_of(rows)}. {_BANDS}", figure)]
 
 
@@ -326,21 +329,19 @@ def _axis_of_all(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> Drawn
     for (model, data), colour, marker in zip(pairs, CYCLE, CYCLE_MARKERS, strict=False):
         some = where(rows, model=model, data=data)
         block = str(max(int(row["part"]) for row in where(some, quantity="position")))
-        for axes, quantity in zip(both, ("position", "alignment"), strict=True):
+        for axes, quantity in zip(both, ("shift", "alignment"), strict=True):
             of_head = _by_size(some, quantity=quantity, method="incorrect", part=block)
             at = [_sizes(where(rows, quantity="position")).index(row["size"]) for row in of_head]
             line(axes, at, of_head, label=short(model), colour=colour, marker=marker)
     for axes in both:
         size_axis(axes, _sizes(where(rows, quantity="position")), "training questions")
         axes.axhline(0, color=GREY, lw=1)
-    both[0].axhline(1, color=GREY, lw=1, ls=":")
-    both[0].set_ylabel("position on the axis of voices\n(0 reliable, 1 unreliable)")
+    both[0].set_ylabel("shift towards the unreliable voice\n(share of the states' length)")
     both[1].set_ylabel("cosine of the head's shift\nwith the axis")
-    legend(both[1])
+    legend_below(figure, both[0], ncols=3)
     caption = (
         "How far the negative head moves hidden states (last block, before the answer) along the direction that "
-        "separates "
-        "unreliable from reliable voices. Bands: 95% intervals over seeds (Student's t)."
+        "separates unreliable from reliable voices. Bands: 95% intervals over seeds (Student's t)."
     )
     return Drawn("mechanism-axis", caption, figure)
 
@@ -381,7 +382,7 @@ def _mechanism_of_one(rows: Sequence[Row]) -> list[Drawn]:
         if math.isfinite(row["low"]):
             axes.axhspan(row["low"], row["high"], color=colour, alpha=0.06, lw=0)
     accuracy_axis(axes, [*curve, axis, chance, named, base])
-    legend(axes, fontsize=9)
+    legend_below(stand_in, axes, ncols=1)
     first, axes = canvas()
     steps = where(rows, quantity="accuracy", method="first_step")
     for count, colour, marker in zip(_sizes(steps), (ORANGE, PINK, RED), ("^", "D", "o"), strict=False):
@@ -399,7 +400,7 @@ def _mechanism_of_one(rows: Sequence[Row]) -> list[Drawn]:
     axes.set_xticks([math.log2(value) for value in times], [f"{value:g}" for value in times])
     axes.set_xlabel("the first step, taken so many times as far as Adam does")
     accuracy_axis(axes, [*steps, base])
-    legend(axes)
+    legend_below(first, axes, ncols=1)
     return [
         Drawn(
             "mechanism-update",
@@ -420,7 +421,7 @@ _FIGURES: dict[str, Callable[[Sequence[Row]], list[Drawn]]] = {
     "rivals": lambda rows: _each(rows, _rivals),
     "distractors": lambda rows: _each(rows, _distractors),
     "coverage": _coverage,
-    "scaling": _scaling,
+    "scaling": lambda rows: _each_source(rows, _scaling),
     "mechanism": _mechanism,
     "paraphrase": lambda rows: _each(rows, _paraphrase),
 }

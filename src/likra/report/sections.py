@@ -95,8 +95,7 @@ def _curve(rows: Sequence[Row]) -> Section:
         phase = "in the paper's phase" if row["part"] == "paper" else "around this curve's own jump"
         sentences.append(
             f"from {row['at']:.0f} to {row['size']} {_QUESTIONS} ({phase}), one negative is worth {plain(row)} "
-            f"positives "
-            "(the gain of Base-Likra over that of SFT; inf: SFT does not gain)."
+            "positives (the gain of Base-Likra over that of SFT; inf: SFT does not gain)."
         )
     differences = where(rows, quantity="difference")
     titles = {
@@ -154,9 +153,8 @@ def _weights(rows: Sequence[Row]) -> Section:
         [gain] = where(rows, quantity="gain_over_no_weight", size=row["size"])
         [loss] = where(rows, quantity="loss_at_one", size=row["size"])
         sentences.append(
-            f"after {row['size']} {_QUESTIONS} the best weight is {plain(row)}; weight 1 is {points(gain)} "
-            f"points above "
-            f"weight 0, and {points(loss)} below the best."
+            f"after {row['size']} {_QUESTIONS} the best weight is {plain(row)}; weight 1 is {points(gain)} points "
+            f"above weight 0, and {points(loss)} below the best."
         )
     return Section(sentences)
 
@@ -194,8 +192,7 @@ def _distractors(rows: Sequence[Row]) -> Section:
     tables = []
     last = max(row["size"] for row in rows)
     sentences = [
-        f"with {TEST_TITLES[row['test']]}, training on near-misses is {points(row)} points above training on "
-        f"random "
+        f"with {TEST_TITLES[row['test']]}, training on near-misses is {points(row)} points above training on random "
         f"answers (after {last} {_QUESTIONS})."
         for row in where(rows, quantity="difference", size=last)
     ]
@@ -245,9 +242,8 @@ def _paraphrase(rows: Sequence[Row]) -> Section:
         [moved] = where(rows, quantity="difference", method=method, size=last)
         [same] = where(rows, quantity="agreement", method=method, size=last)
         sentences.append(
-            f"in other words, {METHOD_TITLES[method]} changes by {points(moved)} points (after {last} "
-            f"{_QUESTIONS}); it picks "
-            f"the same answer for {share(same)} percent of the questions."
+            f"in other words, {METHOD_TITLES[method]} changes by {points(moved)} points (after {last} {_QUESTIONS}); "
+            f"it picks the same answer for {share(same)} percent of the questions."
         )
     tables = [
         Table(f"{table.caption}; {TEST_TITLES[test]}", table.header, table.rows)
@@ -273,21 +269,18 @@ def _mechanism(rows: Sequence[Row]) -> Section:
         "the negative head's shift has a cosine of "
         f"{plain(one('alignment', method='incorrect', **at_end))} with that axis "
         f"({plain(one('chance', method='incorrect', **at_end))} with a random direction).",
-        f"held against the base, the negative head reaches "
-        f"{share(one('accuracy', method='base_likra', size=last))} percent; "
-        f"one direction in its place {share(one('accuracy', method='transplant', part='axis'))}, a random "
-        f"direction of the "
-        f"same length {share(one('accuracy', method='transplant', part='random'))}, an unreliable source named in the "
-        f"prompt {share(one('accuracy', method='named', part='base_against_unreliable'))}; the base alone "
-        f"{share(one('accuracy', method='base', size=last))}.",
+        f"held against the base, the negative head reaches {share(one('accuracy', method='base_likra', size=last))} "
+        f"percent; one direction in its place {share(one('accuracy', method='transplant', part='axis'))}, a random "
+        f"direction of the same length {share(one('accuracy', method='transplant', part='random'))}, an unreliable "
+        f"source named in the prompt {share(one('accuracy', method='named', part='base_against_unreliable'))}; the "
+        f"base alone {share(one('accuracy', method='base', size=last))}.",
     ]
     steps = where(rows, quantity="accuracy", method="first_step")
     best = max(steps, key=lambda row: row["value"])
     [single] = where(steps, at=1.0, size=best["size"])
     sentences.append(
-        f"one gradient step on {best['size']} wrong answers gives {share(single)} percent, and {share(best)} if "
-        f"it is taken "
-        f"{best['at']:.0f} times as far (the best of those tried; on the test questions, so a little flattered)."
+        f"one gradient step on {best['size']} wrong answers gives {share(single)} percent, and {share(best)} if it is "
+        f"taken {best['at']:.0f} times as far (the best of those tried; on the test questions, so a little flattered)."
     )
     first = min(row["size"] for row in where(rows, quantity="cosine", method="incorrect"))
     sentences.append(

@@ -9,9 +9,10 @@ import jinja2
 from likra.builtin import WORLD_MODELS
 from likra.files import new_file
 from likra.report.canvas import as_svg, save_figure
-from likra.report.figures import draw
+from likra.report.figures import draw, short
 from likra.report.sections import section
-from likra.study.catalogue import STUDIES, study
+from likra.study.about import STUDIES
+from likra.study.catalogue import study
 from likra.study.claims import verdicts
 from likra.study.results import Row
 
@@ -50,6 +51,7 @@ def write_report(rows: Sequence[Row], facts: Mapping[str, Any], out: Path) -> li
     page = environment.get_template("study.html").render(
         sections=sections,
         verdicts=verdicts(rows),
+        short=short,
         facts=facts,
         organism=sorted({row["model"] for row in rows if row["model"] in WORLD_MODELS}),
     )

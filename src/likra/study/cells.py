@@ -3,10 +3,13 @@
 import contextlib
 import hashlib
 import importlib
+import importlib.metadata
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +27,14 @@ WORKS = {
     "trl": "likra.study.rivals_trl",
     "mechanism": "likra.study.mechanism",
 }
+
+
+@lru_cache(maxsize=1)
+def _versions() -> str:
+    """Of the libraries whose arithmetic the results are."""
+    names = ("torch", "transformers", "trl")
+    found = [importlib.metadata.version(name) if importlib.util.find_spec(name) else "" for name in names]
+    return " ".join([__version__, *found])
 
 
 class Note(Protocol):
@@ -53,9 +64,9 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Names the cell; a budget of memory changes how it is worked on, not what it is."""
-        settings = {**json.loads(self.settings), "memory": None}
-        content = f"{__version__} {self.work} {json.dumps(settings, sort_keys=True)}"
+        """Names the cell by all that its results depend on; `how` it is worked on (memory, device) is no part."""
+        settings = {**json.loads(self.settings), "how": None}
+        content = f"{_versions()} {self.work} {json.dumps(settings, sort_keys=True)}"
         digest = hashlib.sha256(content.encode()).hexdigest()
         return f"{self.work}-{digest[:20]}"
 
@@ -63,15 +74,22 @@ class Cell:
     def label(self) -> str:
         """What people are shown of it."""
         settings = json.loads(self.settings)
-        parts = [settings.get("model"), ", ".join(settings.get("heads", [])) or settings.get("method") or self.work]
-        return " ".join([*filter(None, parts), f"seed {settings.get('seed', 0)}"])
+        done = ", ".join(settings["heads"]) if self.work == "heads" else settings.get("method", self.work)
+        return f"{settings['model']}: {done}, seed {settings['seed']}"
 
 
 def run_cell(cell: Cell, folder: Path, note: Note) -> None:
     """Do a cell's work in a folder, which may hold an unfinished run of the same cell."""
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "cell.json").exists():
+        return  # it was killed before it could be renamed
     importlib.import_module(WORKS[cell.work]).run(json.loads(cell.settings), folder, note)
+    # The states' own files go first: a state without its tensors would be taken for a damaged one.
+    for path in folder.glob("state/**/state.json"):
+        path.unlink()
     shutil.rmtree(folder / "state", ignore_errors=True)
+    for path in folder.glob(".*.tmp-*"):
+        path.unlink()  # what was being written when it was killed
     write_json(folder / "cell.json", {"work": cell.work, "settings": json.loads(cell.settings)})
 
 
@@ -112,7 +130,7 @@ class Store:
             ) from None
 
     def run(self, cells: Iterable[Cell], *, ray: str | None = None, shown: bool = True) -> int:
-        """Work on the cells that are not finished; returns how many those were.
+        """Work on the cells that are not finished; returns how many those were. Call it within `locked`.
 
         Args:
             cells: The cells, in the order in which they are worked on.
@@ -120,22 +138,21 @@ class Store:
             shown: Whether to show progress.
 
         Raises:
-            InputError: A cell cannot be worked on as it is set, or another process is at work here.
+            InputError: A cell cannot be worked on as it is set.
         """
-        cells = list(dict.fromkeys(cells))
-        with self.locked():
-            waiting = [cell for cell in cells if not self.finished(cell)]
-            finished = len(cells) - len(waiting)
-            if ray is not None and waiting:
-                from likra.study.cluster import run_on_ray
+        cells = list({cell.key: cell for cell in cells}.values())
+        waiting = [cell for cell in cells if not self.finished(cell)]
+        finished = len(cells) - len(waiting)
+        if ray is not None and waiting:
+            from likra.study.cluster import run_on_ray
 
-                with progress_bar("Cells", "cells", shown=shown) as move:
-                    run_on_ray(waiting, self, ray, lambda done, note: move(finished + done, len(cells), note))
-                return len(waiting)
-            for number, cell in enumerate(waiting, start=finished + 1):
-                label = f"[{number}/{len(cells)}] {cell.label}"
-                with progress_bar(label, "steps", shown=shown) as move:
-                    work = self.folder / f".{cell.key}"
-                    run_cell(cell, work, move)
-                    self.finish(cell, work)
+            with progress_bar("Cells", "cells", shown=shown) as move:
+                run_on_ray(waiting, self, ray, lambda done, note: move(finished + done, len(cells), note))
+            return len(waiting)
+        for number, cell in enumerate(waiting, start=finished + 1):
+            label = f"[{number}/{len(cells)}] {cell.label}"
+            with progress_bar(label, "steps", shown=shown) as move:
+                work = self.folder / f".{cell.key}"
+                run_cell(cell, work, move)
+                self.finish(cell, work)
         return len(waiting)

@@ -7,6 +7,7 @@ has the bound inside. `not measured`: the results do not speak to the claim.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from likra.judge.bootstrap import Estimate
 from likra.study.results import Row, estimate_of, where
@@ -127,10 +128,11 @@ def _alike(rows: Sequence[Row]) -> _Judged:
     right = estimate_of(found, quantity="change", part="right")
     wrong = estimate_of(found, quantity="change", part="wrong")
     gap = estimate_of(found, quantity="gap_change")
-    if right is None or wrong is None or gap is None:
+    excess = estimate_of(found, quantity="gap_excess")
+    if right is None or wrong is None or gap is None or excess is None:
         return _NOTHING
     # Barely apart: what they come apart by is less than half of what right answers gain.
-    apart = FAILED if gap.low > right.value / 2 else REPRODUCED if gap.high < right.value / 2 else UNDECIDED
+    apart = FAILED if excess.low > 0 else REPRODUCED if excess.high < 0 else UNDECIDED
     measured = f"right {number(right)}, wrong {number(wrong)}, apart by {number(gap)} nats"
     return measured, together([above(right, 0), above(wrong, 0), apart])
 
@@ -177,7 +179,8 @@ def _kinds(method: str, sign: str) -> Callable[[Sequence[Row]], _Judged]:
         if not known:
             return _NOTHING
         measured = ", ".join(f"{sign.format(kind)} {percent(part)}" for kind, part in known.items())
-        return f"{measured} points", together([above(part, 0) for part in known.values()])
+        missing = [UNMEASURED] * (len(parts) - len(known))
+        return f"{measured} points", together([*missing, *(above(part, 0) for part in known.values())])
 
     return judged
 
@@ -196,7 +199,7 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Sequence[Row]], _Judged]], ...] = 
     (
         "Figure 1",
         "From 64 to 256, a negative is worth about ten positives",
-        "the worth is above 1 and not below 10",
+        "the interval is above 1 and reaches 10",
         _worth,
     ),
     (
@@ -243,10 +246,17 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     return result
 
 
+def _is_copy(name: str, original: str) -> bool:
+    """Whether a name is the original's, or a folder's that is called like it (`arc-paper:FOLDER`, `x/hellaswag`)."""
+    last = original.rsplit("/", 1)[-1].lower()
+    return name.partition(":")[0] == original or Path(name).name.lower() == last
+
+
 def _table_1(model: str, data: str, rows: Sequence[Row]) -> list[Verdict]:
     """The numbers of Table 1, where the model and the benchmark are the paper's."""
     result = []
-    for method, value in zip(("base", "sft", "likra"), TABLE_1.get((model, data.partition(":")[0]), ()), strict=False):
+    known = next((values for key, values in TABLE_1.items() if _is_copy(model, key[0]) and _is_copy(data, key[1])), ())
+    for method, value in zip(("base", "sft", "likra"), known, strict=False):
         found = where(rows, study="models", quantity="accuracy", method=method)
         measured = estimate_of(found, size=_last(found))
         if measured:

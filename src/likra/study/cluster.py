@@ -48,7 +48,8 @@ def run_on_ray(cells: Sequence[Cell], store: Store, address: str, progress: Call
             refused, files = ray.get(ready)
             if refused is not None:
                 raise InputError(f"{cell.label}: {refused}")
-            work = store.folder / f".{cell.key}"
+            # A folder of its own: what a local run has left unfinished is no part of it, nor it of a local run's.
+            work = Path(tempfile.mkdtemp(prefix=f".{cell.key}-", dir=store.folder))
             for name, content in files.items():
                 path = work / name
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,8 +57,9 @@ def run_on_ray(cells: Sequence[Cell], store: Store, address: str, progress: Call
             store.finish(cell, work)
             done += 1
             progress(done, f"({cell.label})")
-    except ray.exceptions.RayError as failure:
-        raise InputError(f"--ray {address}: {str(failure).splitlines()[0]}") from None
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.RaySystemError) as failure:
+        reason = str(failure).strip().splitlines()[0]
+        raise InputError(f"--ray {address}: a cell was lost {RETRIES + 1} times ({reason}).") from None
     finally:
         for left in waiting:
             ray.cancel(left, force=True)

@@ -1,9 +1,7 @@
 """A course: heads that learn question by question, and are looked at on the way."""
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from likra.errors import InputError
 from likra.heads.base import Base
@@ -13,25 +11,13 @@ from likra.heads.training import Step, Trainer
 from likra.questions.question import Example
 from likra.questions.tokens import TokenPair, common_ending, encode_pair
 
-_T = TypeVar("_T")
-
 #: What a head learns from each training question: its examples, most often one.
 Lessons = Sequence[Sequence[TokenPair]]
 
 
-def shuffled(items: Sequence[_T], seed: int) -> list[_T]:
-    """Items in the order in which all heads of one seed learn from them."""
-    order = list(items)
-    random.Random(f"{seed} 0").shuffle(order)
-    return order
-
-
-def lessons(base: Base, examples: Sequence[Sequence[Example]], seed: int) -> list[list[TokenPair]]:
-    """Tokens of each question's examples, in the order in which the heads of one seed learn them."""
-    return [
-        [encode_pair(base.tokenizer, e.prompt, e.completion, base.max_length) for e in some]
-        for some in shuffled(examples, seed)
-    ]
+def lessons(base: Base, examples: Sequence[Sequence[Example]]) -> list[list[TokenPair]]:
+    """Tokens of each question's examples, in the order given."""
+    return [[encode_pair(base.tokenizer, e.prompt, e.completion, base.max_length) for e in some] for some in examples]
 
 
 def head_stack(base: Base, recipe: Recipe, learned: Mapping[str, Lessons], seeds: Sequence[int]) -> HeadStack:
@@ -102,6 +88,8 @@ def follow(
     data = {name: pairs for name, pairs in data.items() if pairs}
     needed = {size: {name: sum(map(len, learned[name][:size])) for name in data} for size in sizes}
     steps = max((recipe.steps(len(pairs)) for pairs in data.values()), default=0)
+    if any(len({recipe.steps(count) for count in counts.values()}) > 1 for counts in needed.values()):
+        raise ValueError("heads that take different numbers of steps to a size cannot share a stack")
     seen = dict.fromkeys(data, 0)
     waiting = list(sizes)
 

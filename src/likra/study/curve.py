@@ -102,7 +102,8 @@ def learning_curve(
         drawn = random.Random(seed).sample(list(train), sizes[-1])
         examples = (positives(drawn, prompter), negatives(drawn, prompter, kind, seed=seed))
         for name, side in zip(head_names(seed), examples, strict=True):
-            learned[name] = lessons(base, [[example] for example in side], seed)
+            random.Random(f"{seed} 0").shuffle(side)  # both sides alike
+            learned[name] = lessons(base, [[example] for example in side])
     stack = head_stack(base, recipe, learned, [2 * seed + side for seed in seeds for side in (0, 1)])
     curve = Curve(sizes, seeds, stack)
 

@@ -7,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from likra.builtin import WORLD_MODELS
-from likra.errors import InputError
-from likra.questions.sources import Source, load
+from likra.questions.sources import HUB, Source, load
 from likra.study.cells import Cell
 from likra.study.task import Task
 
@@ -49,14 +48,17 @@ class Data:
 
 @lru_cache(maxsize=16)
 def data_of(name: str) -> Data | None:
-    """What is known of a source; None if it is not at hand and not one of the presets'."""
-    try:
-        source: Source = load(name)
-        test = source.split(None)
-    except InputError:
-        if name not in _PUBLISHED:
-            return None
+    """What is known of a source without a download; None if that is nothing.
+
+    Raises:
+        InputError: A local source is missing, or is not in order.
+    """
+    if name in _PUBLISHED:
         return Data(*_PUBLISHED[name], known=False)
+    if name in HUB or name.startswith("hf:"):
+        return None
+    source: Source = load(name)
+    test = source.split(None)
     some = test[:500]
     asked = sum(len(question.text) for question in some) / len(some)
     answered = sum(sum(map(len, question.choices)) for question in some) / len(some)

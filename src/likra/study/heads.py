@@ -29,7 +29,7 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
     sizes: list[int] = settings["sizes"]
     questions = task.drawn(sizes[-1], seed)
     base = task.base()
-    learned = {head: lessons(base, task.examples(head, questions, seed, folder), seed) for head in settings["heads"]}
+    learned = {head: lessons(base, task.examples(head, questions, seed, folder)) for head in settings["heads"]}
     stack = head_stack(base, recipe, learned, [2 * seed + (head != POSITIVE) for head in learned])
 
     def visit(size: int) -> None:
@@ -49,7 +49,8 @@ class Facts:
 
     Attributes:
         parameters: Parameters of the base that a token is multiplied with: all but an input embedding of its own.
-        question: Tokens read per test question: the prompt once, and each candidate.
+        question: Tokens read per test question, each distinct one once: the prompt, each candidate, and its share of
+            the examples in the prompt.
         right, wrong: Tokens of the right and of the wrong answers trained on, prompts included; 0 where there are none.
     """
 
@@ -72,10 +73,8 @@ def keep_facts(task: Task, learned: Mapping[str, Lessons], folder: Path) -> None
     parameters = sum(parameter.numel() for parameter in base.model.parameters())
     if output is None or output.weight is not embedding.weight:
         parameters -= embedding.weight.numel()
-    read = 0
-    for question in task.test():
-        pairs = encode_question(base, question, task.test_prompter)
-        read += len(Tree.of([(pair.inputs, 0) for pair in pairs]))
+    pairs = {pair.inputs for q in task.test() for pair in encode_question(base, q, task.test_prompter)}
+    read = len(Tree.of([(inputs, 0) for inputs in sorted(pairs)]))
     tokens = {head: sum(len(pair.inputs) for pairs in some for pair in pairs) for head, some in learned.items()}
     wrong = next((count for head, count in tokens.items() if head not in (POSITIVE, "unlikely")), 0)
     facts = Facts(parameters, read / len(task.test()), tokens.get(POSITIVE, 0), wrong)
@@ -87,16 +86,14 @@ def facts_of(folder: Path) -> Facts:
     return Facts(**json.loads((folder / "facts.json").read_text(encoding="utf-8")))
 
 
-def judge(
-    task: Task, stack: HeadStack, heads: Sequence[str], test: str, size: int, first: int, folder: Path
-) -> Likelihoods:
+def judge(task: Task, stack: HeadStack, heads: Sequence[str], test: str, size: int, first: int, folder: Path) -> None:
     """Keep the table of one test set at one size, unless it is there already.
 
     The base's likelihoods are read with the first size's and copied to the others.
     """
     path = table_path(folder, test, size)
     if path.exists():
-        return Likelihoods.load(path)
+        return
     kept = Likelihoods.load(table_path(folder, test, first)) if size != first else None
     names = (*([] if kept else [BASE]), *heads)
     table = score(task.base(), stack, task.test(test), task.test_prompter, names, memory=task.memory)
@@ -105,4 +102,3 @@ def judge(
         table.logprob_HQC = np.concatenate([kept.head(BASE)[None], table.logprob_HQC])
     table.meta = {"model": task.model, "data": task.data, "test": test, "size": size}
     table.save(path)
-    return table

@@ -34,8 +34,7 @@ from likra.questions.question import Question
 from likra.questions.tokens import TokenPair, encode_pair
 from likra.study.cells import Note
 from likra.study.course import Lessons, follow, head_stack, lessons
-from likra.study.heads import judge, table_path
-from likra.study.snapshots import load_heads, save_heads
+from likra.study.snapshots import heads_path, keeper, load_heads
 from likra.study.task import POSITIVE, Task, recipe_of
 
 NEGATIVE = "incorrect"
@@ -80,23 +79,18 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
     """Train the two heads of one seed, keep them at every size, and look at them."""
     task, recipe, seed = Task.of(settings), recipe_of(settings), int(settings["seed"])
     sizes: list[int] = settings["sizes"]
-    voices = voices_of(task.model, settings["voices"])
+    voices: dict[str, list[str]] = settings["voices"]
     questions = task.drawn(sizes[-1], seed)
     base = task.base()
     learned: dict[str, Lessons] = {
-        head: lessons(base, task.examples(head, questions, seed, folder), seed) for head in (POSITIVE, NEGATIVE)
+        head: lessons(base, task.examples(head, questions, seed, folder)) for head in (POSITIVE, NEGATIVE)
     }
     stack = head_stack(base, recipe, learned, [2 * seed, 2 * seed + 1])
-
-    def visit(size: int) -> None:
-        if not table_path(folder, "own", size).exists():
-            save_heads(stack, (POSITIVE, NEGATIVE), folder / f"heads-{size}.safetensors")
-        judge(task, stack, (POSITIVE, NEGATIVE), "own", size, sizes[0], folder)
-
     try:
-        follow(stack, learned, recipe, sizes, visit, state=folder / "state", memory=task.memory, progress=note)
+        keep = keeper(task, stack, (POSITIVE, NEGATIVE), sizes, folder)
+        follow(stack, learned, recipe, sizes, keep, state=folder / "state", memory=task.memory, progress=note)
         note(0, 3, "(hidden states)")
-        heads = {size: load_heads(folder / f"heads-{size}.safetensors") for size in sizes}
+        heads = {size: load_heads(heads_path(folder, size)) for size in sizes}
         found: dict[str, Any] = {"geometry": _geometry(heads, stack.scaling(NEGATIVE))}
         probe = _Probe(task, voices)
         found["axis"] = probe.positions(stack, heads)
@@ -259,7 +253,8 @@ def blocks_of(model: nn.Module) -> nn.ModuleList:
         InputError: They cannot be told from other lists of modules.
     """
     count = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
-    found = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    decoder = model.get_decoder()  # type: ignore[operator]
+    found = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     if not found:
         raise InputError(f"{type(model).__name__}: its blocks were not found, so no direction can be put into them.")
     return found[0]

@@ -54,7 +54,11 @@ class Outcome:
         weight = self.plan.weight if weight is None else weight
         right = self.logprobs(POSITIVE if method in ("sft", "likra") else BASE, size, test)
         if method in ("base_likra", "likra"):
-            right = ratio(right, self.logprobs(negatives, size, test), weight)
+            # What a head differs by from the base is taken within its own cell, where both were read alike: so heads
+            # of two cells that are both untrained differ by exactly 0.
+            own_base = np.stack([self.table(negatives, s, size, test).head(BASE) for s in self.plan.seeds])
+            base = self.logprobs(BASE, size, test)
+            right = ratio(right, base + (self.logprobs(negatives, size, test) - own_base), weight)
         table = self.table(BASE, self.plan.seeds[0], size, test)
         return np.stack([normalise(scores_QC, table, self.plan.normalisation) for scores_QC in right])
 

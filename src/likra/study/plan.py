@@ -1,6 +1,7 @@
 """What a study is run on, and the cells that this takes."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,20 +42,21 @@ class Plan:
     voices: str | None = None
     dry: bool = False
 
-    def settings(self, task: Task, seed: int) -> dict[str, Any]:
+    def settings(self, task: Task, seed: int, uses: Sequence[str] = ()) -> dict[str, Any]:
         """What every cell of one seed has in common."""
         recipe = dataclasses.replace(self.recipe, seed=0).as_dict()
-        return {**task.settings(dry=self.dry), "seed": seed, "sizes": list(self.sizes), "recipe": recipe}
+        return {**task.settings(uses, dry=self.dry), "seed": seed, "sizes": list(self.sizes), "recipe": recipe}
 
     def both(self, task: Task) -> dict[int, Cell]:
         """seed -> the cell of a positive and a negative head."""
         return self.heads(task, (POSITIVE, NEGATIVE))
 
     def heads(self, task: Task, heads: tuple[str, ...], among: tuple[str, ...] = tuple(TESTS)) -> dict[int, Cell]:
-        """seed -> the cell that trains some heads in one stack; judged on the task's test sets that are `among` these."""
+        """seed -> the cell that trains some heads in one stack, judged on the task's test sets `among` these."""
         shared = next((names for other, names in self.tests if other == task), ("own",))
         more = {"heads": list(heads), "tests": [test for test in shared if test in among]}
-        return {seed: Cell.of("heads", {**self.settings(task, seed), **more}) for seed in self.seeds}
+        uses = [use for use in ("unrelated", "reworded") if use in heads or use in more["tests"]]
+        return {seed: Cell.of("heads", {**self.settings(task, seed, uses), **more}) for seed in self.seeds}
 
     def of_work(self, work: str, task: Task, **more: Any) -> dict[int, Cell]:
         """seed -> the cell of another kind of work."""

@@ -24,12 +24,13 @@ class Preset:
     plans: tuple[tuple[str, Plan], ...]
 
 
-def preset(name: str, replaced: Mapping[str, str] | None = None) -> Preset:
+def preset(name: str, replaced: Mapping[str, str] | None = None, model: str | None = None) -> Preset:
     """One preset, with some of its models and sources read from elsewhere.
 
     Args:
         name: One of `PRESETS`.
-        replaced: Name of a model or source of the preset -> what is taken in its place.
+        replaced: Name of a model or source of the preset -> where it is read from.
+        model: Another model in place of the preset's only one.
 
     Raises:
         InputError: There is no such preset, or it has no model or source of such a name.
@@ -44,9 +45,12 @@ def preset(name: str, replaced: Mapping[str, str] | None = None) -> Preset:
             f"--with {wrong}=...: the preset has no such model or source; it has {', '.join(sorted(names))}."
         )
 
+    if model is not None and len({task.model for _, plan in found.plans for task in plan.tasks}) > 1:
+        raise InputError(f"--model {model}: the preset {name} is about several models; use --with for copies of them.")
+
     def swapped(task: Task) -> Task:
-        model, data, unrelated = (replaced.get(text, text) for text in (task.model, task.data, task.unrelated))
-        return dataclasses.replace(task, model=model, data=data, unrelated=unrelated)
+        own, data, unrelated = (replaced.get(text, text) for text in (task.model, task.data, task.unrelated))
+        return dataclasses.replace(task, model=model or own, data=data, unrelated=unrelated)
 
     plans = tuple(
         (study, dataclasses.replace(plan, tasks=tuple(map(swapped, plan.tasks)))) for study, plan in found.plans
@@ -56,9 +60,7 @@ def preset(name: str, replaced: Mapping[str, str] | None = None) -> Preset:
 
 def _world() -> Preset:
     def task(model: str) -> Task:
-        # One wrong answer per question is learned from; no more are looked for.
-        mining = {"per_question": 1, "tries": 4}
-        return Task(model, WORLD, unrelated="world-unrelated", reworded="world-reworded", mining=mining)
+        return Task(model, WORLD, unrelated="world-unrelated", reworded="world-reworded")
 
     main = Plan((task(WORLD),))
     three = dataclasses.replace(main, seeds=(0, 1, 2))
@@ -86,7 +88,7 @@ def _world() -> Preset:
 def _blimp() -> Preset:
     # A small model wants a larger learning rate than the paper's 7 billion parameters.
     plan = Plan(
-        (Task("HuggingFaceTB/SmolLM2-135M", "blimp", limit=2000),),
+        (Task("HuggingFaceTB/SmolLM2-135M", "blimp", {"dtype": "float32"}, limit=2000),),
         sizes=(0, 32, 64, 128, 256, 512, 1024, 2048),
         seeds=(0, 1, 2),
         recipe=Recipe(learning_rate=1e-3),

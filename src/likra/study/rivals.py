@@ -12,9 +12,9 @@ from likra.likelihood.table import BASE, Floats, Likelihoods
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
 from likra.study.cells import Note
-from likra.study.course import follow, head_stack, lessons
-from likra.study.heads import judge, keep_facts, table_path
-from likra.study.snapshots import load_heads, save_heads
+from likra.study.course import Lessons, follow, head_stack, lessons
+from likra.study.heads import keep_facts, table_path
+from likra.study.snapshots import heads_path, keeper, load_heads
 from likra.study.task import POSITIVE, Task, recipe_of
 
 NEGATIVE, UNLIKELY = "incorrect", "unlikely"
@@ -42,28 +42,36 @@ def has_prompts(style: str) -> bool:
 
 
 def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
-    """Train positive, negative and unlikelihood heads in one stack; keep tables, the merged heads' too."""
+    """Train positive, negative and unlikelihood heads; keep their tables, those of merged heads, and PMI's."""
     task, recipe, seed = Task.of(settings), recipe_of(settings), int(settings["seed"])
     sizes: list[int] = settings["sizes"]
     questions = task.drawn(sizes[-1], seed)
     base = task.base()
-    right = lessons(base, task.examples(POSITIVE, questions, seed, folder), seed)
-    wrong = lessons(base, task.examples(NEGATIVE, questions, seed, folder), seed)
+    right = lessons(base, task.examples(POSITIVE, questions, seed, folder))
+    wrong = lessons(base, task.examples(NEGATIVE, questions, seed, folder))
     both = [
         [*good, *(dataclasses.replace(pair, right=False) for pair in bad)]
         for good, bad in zip(right, wrong, strict=True)
     ]
-    learned = {POSITIVE: right, NEGATIVE: wrong, UNLIKELY: both}
-    stack = head_stack(base, recipe, learned, [2 * seed, 2 * seed + 1, 2 * seed])
+    learned: dict[str, Lessons] = {POSITIVE: right, NEGATIVE: wrong}
+    stack = head_stack(base, recipe, learned, [2 * seed, 2 * seed + 1])
+    try:
+        keep = keeper(task, stack, (POSITIVE, NEGATIVE), sizes, folder)
+        follow(stack, learned, recipe, sizes, keep, state=folder / "state", memory=task.memory, progress=note)
+        scaling, invocation = stack.scaling(POSITIVE), stack.invocation
+    finally:
+        stack.remove()
+    # It learns from two answers of each question, and so takes twice the steps: a stack of its own.
+    stack = head_stack(base, recipe, {UNLIKELY: both}, [2 * seed])
 
     def visit(size: int) -> None:
-        if not table_path(folder, "own", size).exists():
-            save_heads(stack, (POSITIVE, NEGATIVE), folder / f"heads-{size}.safetensors")
-        judge(task, stack, list(learned), "own", size, sizes[0], folder)
+        path = table_path(folder, UNLIKELY, size)
+        if not path.exists():
+            score(base, stack, task.test(), task.test_prompter, (UNLIKELY,), memory=task.memory).save(path)
 
     try:
-        follow(stack, learned, recipe, sizes, visit, state=folder / "state", memory=task.memory, progress=note)
-        scaling, invocation = stack.scaling(POSITIVE), stack.invocation
+        state = folder / "state" / UNLIKELY
+        follow(stack, {UNLIKELY: both}, recipe, sizes, visit, state=state, memory=task.memory, progress=note)
     finally:
         stack.remove()
     _merge(task, sizes, recipe, scaling, invocation, folder)
@@ -87,7 +95,7 @@ def _merge(
             path = table_path(folder, "merged", size)
             if path.exists():
                 continue
-            heads = load_heads(folder / f"heads-{size}.safetensors")
+            heads = load_heads(heads_path(folder, size))
             for name, weight in zip(names, MERGED_WEIGHTS, strict=True):
                 weights = merged(heads[POSITIVE], heads[NEGATIVE], weight)
                 stack.set_weights(name, weights, rank=rank, scaling=scaling)
@@ -99,8 +107,10 @@ def _merge(
 
 def scores(folder: Path, size: int) -> dict[str, Floats]:
     """Scores [Q, C] of every method of this cell at one size, besides those of the ratio itself."""
-    own, of_merged = (Likelihoods.load(table_path(folder, test, size)) for test in ("own", "merged"))
-    found = {"unlikelihood": own.head(UNLIKELY)} | {name: of_merged.head(name) for name in of_merged.heads}
+    own, unlikely, of_merged = (
+        Likelihoods.load(table_path(folder, kind, size)) for kind in ("own", UNLIKELY, "merged")
+    )
+    found = {"unlikelihood": unlikely.head(UNLIKELY)} | {name: of_merged.head(name) for name in of_merged.heads}
     if (folder / PMI_TABLE).exists():
         found["pmi"] = own.head(BASE) - Likelihoods.load(folder / PMI_TABLE).head(BASE)
     return found

@@ -13,7 +13,6 @@ from likra.likelihood.table import Likelihoods
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
 from likra.study.cells import Note
-from likra.study.course import shuffled
 from likra.study.heads import table_path
 from likra.study.rivals import NEGATIVE
 from likra.study.task import POSITIVE, Task, recipe_of
@@ -26,10 +25,7 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
     sizes: list[int] = settings["sizes"]
     base, questions, test = task.base(), task.drawn(sizes[-1], seed), task.test()
     right, wrong = (task.examples(head, questions, seed, folder) for head in (POSITIVE, NEGATIVE))
-    triples = [
-        Triple(good.prompt, good.completion, bad.completion)
-        for [good], [bad] in shuffled(list(zip(right, wrong, strict=True)), seed)
-    ]
+    triples = [Triple(good.prompt, good.completion, bad.completion) for [good], [bad] in zip(right, wrong, strict=True)]
 
     def visit(size: int, rival: Rival) -> None:
         read = _rewards if method == "reward" else _likelihoods

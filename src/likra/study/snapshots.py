@@ -1,12 +1,14 @@
 """Heads as they were at one size, on disk."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
 from likra.files import new_file
 from likra.heads.stack import HeadStack, HeadWeights
+from likra.study.heads import judge, table_path
+from likra.study.task import Task
 
 
 def save_heads(stack: HeadStack, names: Sequence[str], path: Path) -> None:
@@ -18,6 +20,24 @@ def save_heads(stack: HeadStack, names: Sequence[str], path: Path) -> None:
             tensors[f"{name}/{layer}/b"] = b.detach().cpu().contiguous()
     with new_file(path) as work:
         save_file(tensors, work)
+
+
+def keeper(
+    task: Task, stack: HeadStack, names: Sequence[str], sizes: Sequence[int], folder: Path
+) -> Callable[[int], None]:
+    """What keeps some heads' weights, and their table of the test questions, at a size; see `follow`."""
+
+    def visit(size: int) -> None:
+        if not table_path(folder, "own", size).exists():
+            save_heads(stack, names, heads_path(folder, size))
+        judge(task, stack, names, "own", size, sizes[0], folder)
+
+    return visit
+
+
+def heads_path(folder: Path, size: int) -> Path:
+    """Where a cell keeps its heads as they were at one size."""
+    return folder / f"heads-{size}.safetensors"
 
 
 def load_heads(path: Path) -> dict[str, HeadWeights]:

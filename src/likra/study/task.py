@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,11 @@ from typing import Any
 
 from likra.builtin import WORLD_MODELS
 from likra.errors import InputError
-from likra.files import sha256
+from likra.files import sha256, write_json
 from likra.heads.base import Base, load_base
 from likra.heads.recipe import Recipe
-from likra.mining import MiningConfig, mine
-from likra.questions.negatives import negatives, positives, with_random_distractors
+from likra.mining import MiningConfig, check_style, mine
+from likra.questions.negatives import NEGATIVE_KINDS, negatives, positives, with_random_distractors
 from likra.questions.prompts import Prompter
 from likra.questions.question import Example, Question
 from likra.questions.sources import Source, answers, load, right_answers
@@ -28,6 +29,9 @@ TESTS = {
     "random": "wrong choices replaced by right answers of other questions",
     "reworded": "every choice in other words",
 }
+
+# One wrong answer per question is learned from, so no more are looked for.
+MINED, MINING_TRIES = 1, 4
 
 _TEST_SEED = 0  # the same test questions for every seed of the heads
 
@@ -44,7 +48,6 @@ class Task:
         shots: Solved training questions before each test question, the same for all.
         unrelated: Source of `unrelated` negatives.
         reworded: Source that has the test questions, by id, with every choice reworded; None where there is none.
-        mining: Settings of `likra.mining.MiningConfig` for `mined` negatives.
         memory: Bytes that training and reading may take beside the model; None: a share of what is free.
     """
 
@@ -55,15 +58,28 @@ class Task:
     shots: int = 0
     unrelated: str = "world"
     reworded: str | None = None
-    mining: dict[str, Any] = dataclasses.field(default_factory=dict)
     memory: int | None = None
 
-    def settings(self, *, dry: bool = False) -> dict[str, Any]:
-        """As JSON-able settings of a cell, with a digest of what the names stand for now (none for a dry run)."""
+    def settings(self, uses: Sequence[str] = (), *, dry: bool = False) -> dict[str, Any]:
+        """As JSON-able settings of a cell, with a digest of what the names stand for now.
+
+        Args:
+            uses: Which of `unrelated` and `reworded` the cell reads; what it does not read is left out, so that cells
+                do not differ by it.
+            dry: Whether the cell is only counted: no digest is taken, and nothing need be at hand.
+        """
         named = dataclasses.asdict(self)
-        memory = named.pop("memory")
-        content = "" if dry else self._content()
-        return {"task": named, "model": self.model, "content": content, "memory": memory}
+        memory, device = named.pop("memory"), named["loading"].pop("device", None)
+        for name in ("unrelated", "reworded"):
+            if name not in uses:
+                del named[name]
+        return {
+            "task": named,
+            "model": self.model,
+            "content": "" if dry else self._content(uses),
+            "uses": list(uses),
+            "how": {"memory": memory, "device": device},
+        }
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> "Task":
@@ -72,17 +88,19 @@ class Task:
         Raises:
             InputError: The data or the model have changed since.
         """
-        task = cls(**settings["task"], memory=settings["memory"])
-        if task._content() != settings["content"]:
+        named, how = dict(settings["task"]), settings["how"]
+        if how["device"]:
+            named["loading"] = {**named["loading"], "device": how["device"]}
+        task = cls(**named, memory=how["memory"])
+        if settings["content"] != task._content(settings["uses"]):
             raise InputError(f"{task.data} or {task.model}: is not what it was when this cell was planned.")
         return task
 
-    def _content(self) -> str:
+    def _content(self, uses: Sequence[str]) -> str:
         digest = hashlib.sha256(_model_content(self.model).encode())
-        for name in (self.data, self.reworded):
+        for name in (self.data, *(getattr(self, use) for use in uses)):
             if name:
-                source = _source(name)
-                digest.update(repr([(split, questions) for split, questions in source.questions.items()]).encode())
+                digest.update(repr(sorted(_source(name).questions.items())).encode())
         return digest.hexdigest()[:16]
 
     @property
@@ -94,7 +112,9 @@ class Task:
         return _base(self.model, tuple(sorted(self.loading.items())))
 
     def drawn(self, size: int, seed: int) -> list[Question]:
-        """The training questions of one seed, in the order drawn.
+        """The first training questions of one seed, in the order in which its heads learn from them.
+
+        How many are asked for does not change which come first.
 
         Raises:
             InputError: There are fewer.
@@ -104,7 +124,7 @@ class Task:
             raise InputError(f"{self.data}: has no training questions; a study needs questions with choices.")
         if size > len(questions):
             raise InputError(f"--sizes {size}: {self.data} has only {len(questions)} training questions.")
-        return random.Random(seed).sample(questions, size)
+        return random.Random(seed).sample(questions, len(questions))[:size]
 
     def test(self, name: str = "own") -> list[Question]:
         """The questions of one of `TESTS`."""
@@ -160,11 +180,25 @@ class Task:
         )
         return [[example] for example in negatives(questions, prompter, head, seed=seed, pool=pool)]
 
+    def check_kind(self, kind: str) -> None:
+        """Raise InputError unless there are such negatives for this task's training questions."""
+        if kind == "mined":
+            check_style(self.source.style)
+        elif kind not in NEGATIVE_KINDS:
+            raise InputError(f"--kinds {kind}: must be one of {', '.join((*NEGATIVE_KINDS, 'mined'))}.")
+        else:
+            self.examples(kind, self.source.questions["train"][:1], 0, Path())
+
     def _mined(self, questions: Sequence[Question], seed: int, folder: Path) -> list[list[Example]]:
-        config = MiningConfig(**self.mining | {"seed": seed})
-        known = right_answers(self.source.questions["train"])
-        mined = mine(self.base(), questions, self.training_prompter, config, answers=known, memory=self.memory)
-        found = {question.id: question for question in mined.questions}
+        """Answers that the base gives by itself, from right answers alone; kept, for a cell that is gone on with."""
+        path = folder / "mined.json"
+        if not path.exists():
+            config = MiningConfig(per_question=MINED, tries=MINING_TRIES, seed=seed)
+            known = right_answers(self.source.questions["train"])
+            mined = mine(self.base(), questions, self.training_prompter, config, answers=known, memory=self.memory)
+            write_json(path, [dataclasses.asdict(question) for question in mined.questions])
+        kept = [Question(**q | {"choices": tuple(q["choices"])}) for q in json.loads(path.read_text(encoding="utf-8"))]
+        found = {question.id: question for question in kept}
         return [
             negatives([found[question.id]], self.training_prompter, "incorrect", seed=seed)
             if question.id in found
@@ -189,7 +223,7 @@ def _model_content(name: str) -> str:
     folder = WORLD_MODELS.get(name, Path(name))
     if not folder.is_dir():
         return name
-    files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".safetensors")]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".md"]
     return " ".join(f"{path.name} {sha256(path)}" for path in files)
 
 

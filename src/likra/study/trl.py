@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import importlib.util
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -164,6 +165,12 @@ def train_rival(
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
+def check_trl() -> None:
+    """Raise InputError unless TRL is installed."""
+    if importlib.util.find_spec("trl") is None:
+        raise InputError("the rivals are trained by TRL; pip install 'likra[rivals]'.")
+
+
 def _check(method: str, base: Base, triples: int, sizes: list[int], recipe: Recipe) -> None:
     if method not in METHODS:
         raise InputError(f"{method!r} is no rival; the rivals are {', '.join(METHODS)}.")
@@ -229,10 +236,8 @@ def _trainer(
     folder: Path,
 ) -> Any:
     """TRL's trainer of a method, about to take its first step."""
-    try:
-        trl: Any = importlib.import_module("trl")  # not by name: it may be absent, and its names are made on the fly
-    except ImportError:
-        raise InputError("the rivals are trained by TRL; pip install 'likra[rivals]'.") from None
+    check_trl()
+    trl: Any = importlib.import_module("trl")  # not by name: it may be absent, and its names are made on the fly
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import PrinterCallback

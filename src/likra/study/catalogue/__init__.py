@@ -7,28 +7,14 @@ from pathlib import Path
 from typing import Protocol
 
 from likra.errors import InputError
-from likra.questions.negatives import NEGATIVE_KINDS
+from likra.study.about import STUDIES
 from likra.study.cells import Cell, Store
 from likra.study.course import check_sizes
 from likra.study.mechanism import voices_of
 from likra.study.plan import Plan
 from likra.study.results import RESULTS, Row, load_rows, save_rows, without
 from likra.study.task import TESTS, Task
-
-#: Study -> what it shows; the words are the command line's too.
-STUDIES: dict[str, str] = {
-    "curve": "accuracy of SFT, Base-Likra and Likra against size; the jump; the worth of a negative (Figures 1 and 3)",
-    "models": "accuracy over several base models and benchmarks (Table 1)",
-    "likelihoods": "log-likelihood of right and wrong answers under each head, as training goes on (Figures 2 and 6)",
-    "weights": "accuracy against the weight of the negative head (Figure 4)",
-    "negatives": "kinds of negatives: incorrect, irrelevant, unrelated, all, mined (Figure 5)",
-    "rivals": "the same answers given to SFT, PMI, DPO, NCA, KTO, unlikelihood, a reward head, merged weights, Likra",
-    "distractors": "near-miss or random negatives in training against near-miss or random distractors in the test",
-    "coverage": "the gain by groups of questions, and on control models",
-    "scaling": "accuracy gained per unit of extra compute, against a larger base",
-    "mechanism": "what changes in the model at the jump",
-    "paraphrase": "whether the ratio leans on surface words: test answers reworded",
-}
+from likra.study.trl import check_trl
 
 
 class Study(Protocol):
@@ -74,25 +60,32 @@ def run_studies(
     store, plans = Store(out), together(plans)
     for name, plan in plans:
         _check(name, plan)
-    cells = [cell for name, plan in plans for cell in study(name).cells(plan)]
-    ran = store.run(cells, ray=ray, shown=shown)
-    rows = [row for name, plan in plans for row in study(name).rows(plan, store)]
-    path = out / RESULTS
-    kept = without(load_rows(path), rows) if path.exists() else []
-    rows = sorted([*kept, *rows], key=lambda row: list(STUDIES).index(row["study"]))
-    save_rows(rows, path)
+    with store.locked():
+        cells = [cell for name, plan in plans for cell in study(name).cells(plan)]
+        ran = store.run(cells, ray=ray, shown=shown)
+        rows = [row for name, plan in plans for row in study(name).rows(plan, store)]
+        path = out / RESULTS
+        kept = without(load_rows(path), rows) if path.exists() else []
+        order = list(STUDIES)
+        rows = sorted([*kept, *rows], key=lambda row: (order.index(row["study"]), row["data"], row["model"]))
+        save_rows(rows, path)
     return rows, ran
 
 
 def _check(name: str, plan: Plan) -> None:
     """Raise InputError for what would stop a study only after hours of work."""
-    for kind in plan.kinds if name == "negatives" else ():
-        if kind not in (*NEGATIVE_KINDS, "mined"):
-            raise InputError(f"--kinds {kind}: must be one of {', '.join((*NEGATIVE_KINDS, 'mined'))}.")
+    if name == "rivals":
+        check_trl()
     for task in plan.tasks:
-        check_sizes(plan.sizes, len(task.drawn(plan.sizes[-1], 0)), plan.recipe)
+        source = task.source
+        source.split(None)
+        check_sizes(plan.sizes, len(source.questions.get("train", [])), plan.recipe)
+        if plan.sizes[-1] == 0:
+            raise InputError("--sizes: give at least one above 0.")
         for test in study(name).TESTS:
             task.test_prompter.pairs(task.test(test)[0])
+        for kind in {"negatives": plan.kinds, "distractors": ("irrelevant",)}.get(name, ()):
+            task.check_kind(kind)
         if name == "mechanism":
             voices_of(task.model, plan.voices)
 

@@ -89,7 +89,8 @@ def _worth(means: dict[tuple[str, int], Floats], first: int, last: int) -> Estim
     """
 
     def gain(method: str) -> Floats:
-        gain_R: Floats = means[method, last] - means[method if first else "base", first]
+        before_R = means[method, first] if first else means["base", last]  # the base is the same at every size
+        gain_R: Floats = means[method, last] - before_R
         return gain_R
 
     negatives_R, positives_R = gain("base_likra"), gain("sft")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from likra.judge.bootstrap import estimate
-from likra.likelihood.table import Floats
+from likra.judge.bootstrap import Resampled, estimate
+from likra.likelihood.table import BASE, Floats, Ints
 from likra.study.cells import Cell, Store
 from likra.study.outcome import Outcome
 from likra.study.plan import NEGATIVE, Plan
@@ -24,21 +24,26 @@ def rows(plan: Plan, store: Store) -> list[Row]:
         outcome, sheet = Outcome(plan, store, task, [plan.both(task)]), Sheet("likelihoods", task)
         drawn = outcome.resampled()
         answers_Q = np.array([question.answer for question in task.test()])
-        for head in (POSITIVE, NEGATIVE):
-            first: dict[str, Floats] = {}
-            for size in plan.sizes:
-                logprob_SQC = outcome.logprobs(head, size)
-                right_QC = np.arange(logprob_SQC.shape[2]) == answers_Q[:, None]
-                right_SQ = np.nansum(np.where(right_QC, logprob_SQC, 0.0), axis=2)
-                wrong_SQ = np.nanmean(np.where(right_QC, np.nan, logprob_SQC), axis=2)
-                means = {"right": drawn.means(right_SQ), "wrong": drawn.means(wrong_SQ)}
-                first = first or means
+        for size in plan.sizes:
+            before = _right_and_wrong(outcome.logprobs(BASE, size), answers_Q, drawn)
+            for head in (POSITIVE, NEGATIVE):
+                means = _right_and_wrong(outcome.logprobs(head, size), answers_Q, drawn)
+                change = {part: means[part] - before[part] for part in means}
                 for part, mean_R in means.items():
                     sheet.add("logprob", estimate(mean_R), method=head, part=part, size=size)
-                    sheet.add("change", estimate(mean_R - first[part]), method=head, part=part, size=size)
-                gap_R = means["right"] - means["wrong"]
-                sheet.add("gap", estimate(gap_R), method=head, size=size)
-                moved_R = gap_R - (first["right"] - first["wrong"])
-                sheet.add("gap_change", estimate(moved_R), method=head, size=size)
+                    sheet.add("change", estimate(change[part]), method=head, part=part, size=size)
+                apart_R = change["right"] - change["wrong"]
+                sheet.add("gap", estimate(means["right"] - means["wrong"]), method=head, size=size)
+                sheet.add("gap_change", estimate(apart_R), method=head, size=size)
+                # What they come apart by, beyond half of what right answers gain.
+                sheet.add("gap_excess", estimate(apart_R - change["right"] / 2), method=head, size=size)
         result += sheet.rows
     return result
+
+
+def _right_and_wrong(logprob_SQC: Floats, answers_Q: Ints, drawn: Resampled) -> dict[str, Floats]:
+    """Mean log-likelihood of right and of wrong answers, [1 + R] each."""
+    right_QC = np.arange(logprob_SQC.shape[2]) == answers_Q[:, None]
+    right_SQ = np.nansum(np.where(right_QC, logprob_SQC, 0.0), axis=2)
+    wrong_SQ = np.nanmean(np.where(right_QC, np.nan, logprob_SQC), axis=2)
+    return {"right": drawn.means(right_SQ), "wrong": drawn.means(wrong_SQ)}

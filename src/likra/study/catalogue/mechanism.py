@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from likra.judge.bootstrap import estimate, over_seeds
+from likra.likelihood.table import BASE
 from likra.study.cells import Cell, Store
-from likra.study.mechanism import FINDINGS
+from likra.study.mechanism import FINDINGS, voices_of
 from likra.study.outcome import METHODS, Outcome
 from likra.study.plan import NEGATIVE, Plan
 from likra.study.results import Row, Sheet
@@ -20,7 +21,8 @@ TESTS: tuple[str, ...] = ("own",)
 
 def _cells(plan: Plan, task: Task) -> dict[int, Cell]:
     heads = {"heads": [POSITIVE, NEGATIVE], "tests": ["own"]}
-    return plan.of_work("mechanism", task, **heads, voices=plan.voices)
+    voices = {} if plan.dry else voices_of(task.model, plan.voices)
+    return plan.of_work("mechanism", task, **heads, voices=voices)
 
 
 def cells(plan: Plan) -> list[Cell]:
@@ -57,6 +59,17 @@ def _rows(plan: Plan, store: Store, task: Task) -> list[Row]:
             for block in range(len(entry.get(quantity, []))):
                 values = over_seeds([one[quantity][block] for one in of_seeds])
                 sheet.add(quantity, values, method=entry["head"], size=entry["size"], part=str(block))
+        if entry["head"] != BASE:
+            start = [
+                next(at for at in one["axis"] if at["head"] == BASE and at["size"] == entry["size"]) for one in found
+            ]
+            for block in range(len(entry["position"])):
+                # From distances between the voices to shares of the hidden states' own length.
+                moved = [
+                    (now["position"][block] - base["position"][block]) * one["scale"][block]
+                    for now, base, one in zip(of_seeds, start, found, strict=True)
+                ]
+                sheet.add("shift", over_seeds(moved), method=entry["head"], size=entry["size"], part=str(block))
     for block in range(len(found[0]["scale"])):
         sheet.add("axis_length", over_seeds([of_seed["scale"][block] for of_seed in found]), part=str(block))
     transplants = [of_seed["transplant"] for of_seed in found]

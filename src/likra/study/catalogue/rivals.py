@@ -37,7 +37,8 @@ class Cost:
     readers: int
 
 
-#: Method -> its title and its cost. Trainers of preferences read each answer with the policy and with the reference.
+#: Method -> its title and its cost. Trainers of preferences read each answer with the policy and with the reference;
+#: KTO reads a second completion with both, for its KL term.
 RIVALS: dict[str, tuple[str, Cost]] = {
     "base": ("Base", Cost(0, "", 1)),
     "pmi": ("PMI", Cost(0, "", 2)),
@@ -49,8 +50,8 @@ RIVALS: dict[str, tuple[str, Cost]] = {
     "dpo_reward": ("DPO, implicit reward", Cost(3, "both", 2)),
     "nca": ("NCA, likelihood", Cost(3, "both", 1)),
     "nca_reward": ("NCA, implicit reward", Cost(3, "both", 2)),
-    "kto": ("KTO, likelihood", Cost(3, "both", 1)),
-    "kto_reward": ("KTO, implicit reward", Cost(3, "both", 2)),
+    "kto": ("KTO, likelihood", Cost(5, "both", 1)),
+    "kto_reward": ("KTO, implicit reward", Cost(5, "both", 2)),
     "reward": ("Reward head", Cost(2, "both", 1)),
     "base_likra": ("Base-Likra", Cost(2, "wrong", 2)),
     "likra": ("Likra", Cost(2, "both", 2)),

@@ -43,7 +43,7 @@ def rows(plan: Plan, store: Store) -> list[Row]:
             gained_R = now[method][1] - now[other][1]
             sheet.add("per_doubling", estimate(gained_R), method=f"{method}-{other}", size=size, at=now[other][0])
         for method in ("base", "sft"):
-            if method in before:
+            if method in before and now[method][0] > before[method][0]:
                 doublings = math.log2(now[method][0] / before[method][0])
                 gained_R = (now[method][1] - before[method][1]) / doublings
                 sheet.add(
