@@ -47,7 +47,8 @@ def build(
 ) -> None:
     """Generate a world and pretrain its model: 10 to 30 minutes on two cores.
 
-    The folder then holds `model` (for MODEL) and `questions.jsonl` (for --data).
+    The folder then holds `model` (for MODEL) and `questions.jsonl` (for --data), and beside them the same questions
+    reworded, unrelated ones, and the voices of the sources.
     """
     from likra.files import check_free
     from likra.world.build import build_world

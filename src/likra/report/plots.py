@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from likra.judge import METHOD_TITLES, wilson
 from likra.likelihood.table import Likelihoods
 from likra.report.canvas import COLOURS, GREEN, PINK, as_svg, canvas
+from likra.study.catalogue.weights import WEIGHTS
 from likra.study.curve import Curve, head_names
 
 __all__ = ["COLOURS", "as_svg", "curve_figure", "likelihood_figure", "save_png", "weight_figure"]
 
 RIGHT, WRONG = GREEN, PINK
-WEIGHTS = tuple(round(0.1 * step, 1) for step in range(16))
 
 
 def curve_figure(curve: Curve) -> Figure:

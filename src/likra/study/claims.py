@@ -239,7 +239,10 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     result = []
     for model, data in pairs:
         own = where(rows, model=model, data=data)
+        has_curve = bool(where(own, study="curve"))
         for source, claim, rule, judge in _CLAIMS:
+            if source != "Table 1" and not has_curve:
+                continue  # a table of models speaks to Table 1 alone
             measured, verdict = judge(own)
             result.append(Verdict(model, data, source, claim, measured, rule, verdict))
         result += _table_1(model, data, own)

@@ -111,5 +111,9 @@ def learning_curve(
         meta = {"size": size, "base": base.name}
         curve.tables[size] = score(base, stack, test, asking, (BASE, *learned), meta=meta)
 
-    follow(stack, learned, recipe, sizes, judge, progress=progress)
+    try:
+        follow(stack, learned, recipe, sizes, judge, progress=progress)
+    except BaseException:
+        stack.remove()
+        raise
     return curve

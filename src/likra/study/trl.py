@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 from transformers.pytorch_utils import Conv1D
@@ -21,9 +20,8 @@ from likra.errors import InputError
 from likra.heads.base import Base
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack, HeadWeights
+from likra.likelihood.table import Floats
 from likra.questions.tokens import TokenPair, encode_pairs
-
-Floats = NDArray[np.float64]
 
 #: What each rival minimises, per triple. r is beta times log(policy / base) of a completion (its tokens' logs summed),
 #: beta is 0.1, s the logistic function; the base is the model without the adapter.
