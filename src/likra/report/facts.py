@@ -1,5 +1,6 @@
 """How studies were made: what a reader of their report must know to repeat them."""
 
+import datetime
 import json
 import platform
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ def facts_of(plans: Sequence[tuple[str, Plan]]) -> dict[str, Any]:
     facts["machine"] = f"{platform.machine()}, {torch.get_num_threads()} threads" + (
         f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     )
+    facts["finished"] = datetime.date.today().isoformat()
     return facts
 
 

@@ -61,3 +61,8 @@ class Plan:
     def of_work(self, work: str, task: Task, **more: Any) -> dict[int, Cell]:
         """seed -> the cell of another kind of work."""
         return {seed: Cell.of(work, {**self.settings(task, seed), **more}) for seed in self.seeds}
+
+
+def pair_cells(plan: Plan) -> list[Cell]:
+    """The cells of a study that needs a positive and a negative head, and nothing else."""
+    return [cell for task in plan.tasks for cell in plan.both(task).values()]

@@ -4,10 +4,13 @@ import numpy as np
 
 from likra.judge.bootstrap import Estimate, estimate, paired_p_value
 from likra.likelihood.table import Floats
-from likra.study.cells import Cell, Store
+from likra.study.cells import Store
 from likra.study.outcome import METHODS, Outcome
 from likra.study.plan import Plan
+from likra.study.plan import pair_cells as cells
 from likra.study.results import Row, Sheet
+
+__all__ = ["TESTS", "TITLE", "cells", "rows"]
 
 TITLE = "Learning curves"
 TESTS: tuple[str, ...] = ("own",)
@@ -15,10 +18,6 @@ LEARNING = ("sft", "base_likra", "likra")
 
 #: Where the paper finds the jump and its worth (Figure 1).
 PAPER_PHASE = (64, 256)
-
-
-def cells(plan: Plan) -> list[Cell]:
-    return [cell for task in plan.tasks for cell in plan.both(task).values()]
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:

@@ -4,18 +4,17 @@ import numpy as np
 
 from likra.judge.bootstrap import Resampled, estimate
 from likra.likelihood.table import BASE, Floats, Ints
-from likra.study.cells import Cell, Store
+from likra.study.cells import Store
 from likra.study.outcome import Outcome
 from likra.study.plan import NEGATIVE, Plan
+from likra.study.plan import pair_cells as cells
 from likra.study.results import Row, Sheet
 from likra.study.task import POSITIVE
 
+__all__ = ["TESTS", "TITLE", "cells", "rows"]
+
 TITLE = "Likelihoods of right and wrong answers"
 TESTS: tuple[str, ...] = ("own",)
-
-
-def cells(plan: Plan) -> list[Cell]:
-    return [cell for task in plan.tasks for cell in plan.both(task).values()]
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:

@@ -1,17 +1,16 @@
 """Table 1: several base models and benchmarks, after the largest number of training questions."""
 
 from likra.judge.bootstrap import estimate, paired_p_value
-from likra.study.cells import Cell, Store
+from likra.study.cells import Store
 from likra.study.outcome import METHODS, Outcome
 from likra.study.plan import Plan
+from likra.study.plan import pair_cells as cells
 from likra.study.results import Row, Sheet
+
+__all__ = ["TESTS", "TITLE", "cells", "rows"]
 
 TITLE = "Base models and benchmarks"
 TESTS: tuple[str, ...] = ("own",)
-
-
-def cells(plan: Plan) -> list[Cell]:
-    return [cell for task in plan.tasks for cell in plan.both(task).values()]
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:

@@ -3,17 +3,16 @@
 import numpy as np
 
 from likra.judge.bootstrap import estimate
-from likra.study.cells import Cell, Store
+from likra.study.cells import Store
 from likra.study.outcome import METHODS, Outcome
 from likra.study.plan import Plan
+from likra.study.plan import pair_cells as cells
 from likra.study.results import Row, Sheet
+
+__all__ = ["TESTS", "TITLE", "cells", "rows"]
 
 TITLE = "Answers in other words"
 TESTS: tuple[str, ...] = ("own", "reworded")
-
-
-def cells(plan: Plan) -> list[Cell]:
-    return [cell for task in plan.tasks for cell in plan.both(task).values()]
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:

@@ -4,22 +4,21 @@ import math
 
 from likra.judge.bootstrap import estimate
 from likra.likelihood.table import Floats
-from likra.study.cells import Cell, Store
+from likra.study.cells import Store
 from likra.study.heads import facts_of
 from likra.study.outcome import METHODS, Outcome
 from likra.study.plan import Plan
+from likra.study.plan import pair_cells as cells
 from likra.study.results import Row, Sheet
 from likra.study.task import Task
+
+__all__ = ["TESTS", "TITLE", "cells", "rows"]
 
 TITLE = "Compute"
 TESTS: tuple[str, ...] = ("own",)
 
 #: Readings of each question that a method needs.
 READERS = {"base": 1, "sft": 1, "base_likra": 2, "likra": 2}
-
-
-def cells(plan: Plan) -> list[Cell]:
-    return [cell for task in plan.tasks for cell in plan.both(task).values()]
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:

@@ -3,18 +3,17 @@
 import numpy as np
 
 from likra.judge.bootstrap import estimate
-from likra.study.cells import Cell, Store
+from likra.study.cells import Store
 from likra.study.outcome import Outcome
 from likra.study.plan import Plan
+from likra.study.plan import pair_cells as cells
 from likra.study.results import Row, Sheet
+
+__all__ = ["TESTS", "TITLE", "cells", "rows"]
 
 TITLE = "The weight of the negative head"
 TESTS: tuple[str, ...] = ("own",)
 WEIGHTS = tuple(round(0.1 * step, 1) for step in range(16))
-
-
-def cells(plan: Plan) -> list[Cell]:
-    return [cell for task in plan.tasks for cell in plan.both(task).values()]
 
 
 def rows(plan: Plan, store: Store) -> list[Row]:
