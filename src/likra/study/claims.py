@@ -112,7 +112,8 @@ def _jump_at(rows: Sequence[Row]) -> _Judged:
     sizes = {row["size"] for row in where(rows, study="curve", quantity="step")}
     if found is None or not {64, 128} <= sizes:
         return _NOTHING
-    return f"largest step ends at {number(found)} questions", within(found, 128, 128)
+    measured = f"largest step ends at {found.value:.0f} ({found.low:.0f} to {found.high:.0f}) questions"
+    return measured, within(found, 128, 128)
 
 
 def _worth(rows: Sequence[Row]) -> _Judged:
