@@ -176,6 +176,9 @@ def test_what_cannot_be_mined_or_written(
     data = write_questions(tmp_path / "train.jsonl", questions)
     out = tmp_path / "mined.jsonl"
     assert "let its name end in .jsonl" in bad("mine", model_folder, "--data", data, "--out", tmp_path / "mined.csv")
+    before = data.read_bytes()
+    assert "is the data that is mined for" in bad("mine", model_folder, "--data", data, "--out", data)
+    assert data.read_bytes() == before
     assert "train.jsonl is a file" in bad("mine", model_folder, "--data", data, "--out", data / "mined.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
     assert "is a folder" in bad("mine", model_folder, "--data", data, "--out", tmp_path / "folder.jsonl")

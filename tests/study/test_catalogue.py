@@ -322,7 +322,7 @@ def test_reports_are_joined(done: tuple[Path, list[Row]], tmp_path: Path) -> Non
         (["curve", "world-tinny", "--data", "world"], "did you mean"),
         (["negatives", "world-tiny", "--data", "world", "--kinds", "incorrect,bad"], "bad"),
         (["paraphrase", "world-tiny", "--data", "world", "--reworded", "world-unrelated"], "missing there"),
-        (["mechanism", "world-tiny", "--data", "world", "--voices", "nowhere.json"], "is no JSON file"),
+        (["mechanism", "world-tiny", "--data", "world", "--voices", "nowhere.json"], "there is no such file"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -330,3 +330,18 @@ def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Pat
     assert result.exit_code != 0
     assert message in str(result.exception)
     assert not (tmp_path / "out" / "results.parquet").exists()
+
+
+def test_what_is_not_in_order_is_said_before_any_work(tmp_path: Path) -> None:
+    arguments = ["study", "curve", "world-tiny", "--data", "world", "--limit", "20", "--sizes", "0,8", "--seeds", "1"]
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "results.parquet").write_text("junk")
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "junk")])
+    assert "remove it" in str(result.exception)
+    assert not (tmp_path / "junk" / "cells").exists()
+    pytest.importorskip("ray")
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "ray"), "--ray", "127.0.0.1:1"])
+    assert "no cluster there" in str(result.exception)
+    assert not (tmp_path / "ray" / "cells").exists()
+    result = CliRunner().invoke(app, ["study", "report", str(tmp_path), "--out", str(tmp_path / "joint")])
+    assert "there is no such file; run a study" in str(result.exception)

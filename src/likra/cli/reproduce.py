@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from likra.cli import options
 from likra.cli.study import Ray, finish
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from likra.study.cells import Cell
 
 GPU_SPEED = 1.5e14  # operations per second that are reckoned with: about a third of what a current GPU does in bfloat16
-CPU_SPEED = 5e10
+CPU_SPEED = 3e11  # likewise, on two CPU cores: what the preset `world` came to, by this reckoning, in 890 seconds
 
 
 def reproduce(
@@ -98,9 +98,9 @@ def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
     from likra.study.task import Task
 
     console = options.console()
-    console.print(about, soft_wrap=True, markup=False)
+    console.print(f"{about}\n(shared: cells that a study above has too)\n", soft_wrap=True, markup=False)
     seen: set[str] = set()
-    table = Table("study", "cells", "of them shared with studies above", "heads and tests", box=None, pad_edge=False)
+    table = Table("study", "cells", "shared", "heads", box=None, pad_edge=False)
     for name, some in cells.items():
         distinct = dict.fromkeys(some)
         shared = sum(cell.key in seen for cell in distinct)
@@ -121,7 +121,9 @@ def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
             note = "" if data.known else "to be downloaded from the hub; numbers as published"
             sources.add_row(name, f"{data.train:,}", f"{data.test:,}", note)
     console.print(sources)
-    models = Table("model", "parameters", "loaded", "with heads in training", "", box=None, pad_edge=False)
+    models = Table(
+        Column("model", overflow="fold"), "parameters", "loaded", "with heads in training", "", box=None, pad_edge=False
+    )
     for task in {task.model: task for task in tasks}.values():
         parameters, size = parameters_of(task.model), bytes_of(task)
         if parameters is None or size is None:
@@ -130,16 +132,19 @@ def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
         note = "" if at_hand(task.model) else f"to be downloaded: {2 * parameters / 2**30:.0f} GiB"
         # Two heads with Adam's two moments, about 0.6% of the base each at rank 16, and activations.
         training = size + 2 * 0.006 * parameters * 16 + 0.5 * size
-        models.add_row(task.model, f"{parameters / 1e9:.3g} billion", _gib(size), _gib(training), note)
+        count = f"{parameters / 1e9:.3g} billion" if parameters > 1e9 else f"{parameters / 1e6:.3g} million"
+        models.add_row(task.model, count, _gib(size), _gib(training), note)
     console.print(models)
     total = operations(every)
     if total is None:
         console.print("operations: not known, for a model or source is not at hand")
         return
+    speed, where = (GPU_SPEED, "one GPU") if total > 1e16 else (CPU_SPEED, "two CPU cores")
+    hours = total / speed / 3600
+    time = f"{hours:.0f} hours" if hours > 2 else f"{60 * hours:.0f} minutes"
     console.print(
-        f"{len(every)} cells, {total:.2g} operations: about {total / GPU_SPEED / 3600:.2g} hours on one GPU at "
-        f"{GPU_SPEED:.1g} operations per second, or {total / CPU_SPEED / 3600:.2g} hours on two CPU cores at "
-        f"{CPU_SPEED:.0g}. With --ray, cells run beside each other. This is reckoned, not measured.",
+        f"{len(every)} different cells, {total:.2g} operations: about {time} on {where} at {speed:.1g} operations per "
+        "second. With --ray, cells run beside each other. This is reckoned, not measured.",
         soft_wrap=True,
         markup=False,
     )

@@ -123,7 +123,13 @@ class Store:
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.folder / ".lock", timeout=0):
-                yield
+                try:
+                    yield
+                finally:
+                    # Where nothing was done nothing is left.
+                    if [path.name for path in self.folder.iterdir()] == [".lock"]:
+                        (self.folder / ".lock").unlink()
+                        self.folder.rmdir()
         except Timeout:
             raise InputError(
                 f"{self.folder}: another likra is at work there; wait for it, or use another --out."
@@ -153,6 +159,11 @@ class Store:
             label = f"[{number}/{len(cells)}] {cell.label}"
             with progress_bar(label, "steps", shown=shown) as move:
                 work = self.folder / f".{cell.key}"
-                run_cell(cell, work, move)
+                try:
+                    run_cell(cell, work, move)
+                except InputError:
+                    with contextlib.suppress(OSError):  # it may hold what can be gone on with
+                        work.rmdir()
+                    raise
                 self.finish(cell, work)
         return len(waiting)

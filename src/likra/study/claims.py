@@ -99,7 +99,9 @@ def _likra(rows: Sequence[Row]) -> _Judged:
 
 def _smooth(rows: Sequence[Row]) -> _Judged:
     found = estimate_of(rows, study="curve", quantity="per_doubling", method="sft")
-    return (f"{percent(found)} points per doubling", within(found, 0, 0.01)) if found else _NOTHING
+    if found is None:
+        return _NOTHING
+    return f"{percent(found)} points per doubling", together([above(found, 0), within(found, -1, 0.01)])
 
 
 def _jump(rows: Sequence[Row]) -> _Judged:
@@ -194,7 +196,12 @@ _CLAIMS: tuple[tuple[str, str, str, Callable[[Sequence[Row]], _Judged]], ...] = 
         "Likra minus SFT is above 10 points",
         _likra,
     ),
-    ("Figure 1", "SFT rises smoothly, under 1 point per doubling", "its slope is from 0 to 1 point", _smooth),
+    (
+        "Figure 1",
+        "SFT rises smoothly, under 1 point per doubling",
+        "its slope is above 0, and at most 1 point",
+        _smooth,
+    ),
     ("Figure 1", "Likra jumps: one doubling adds nearly 15 points", "its largest step is above 10 points", _jump),
     ("Figure 1", "The jump falls between 64 and 128 negatives", "the largest step is that one", _jump_at),
     (

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ def run_on_ray(cells: Sequence[Cell], store: Store, address: str, progress: Call
     """
     if importlib.util.find_spec("ray") is None:
         raise InputError("--ray needs Ray: pip install 'likra[ray]'.")
+    _check_address(address)
     ray: Any = importlib.import_module("ray")
     try:
         ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
@@ -64,6 +66,17 @@ def run_on_ray(cells: Sequence[Cell], store: Store, address: str, progress: Call
         for left in waiting:
             ray.cancel(left, force=True)
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raise InputError if nobody listens at a host:port: Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise InputError(f"--ray {address}: no cluster there ({error.strerror or error}).") from None
 
 
 def _run(work: str, settings: str) -> tuple[str | None, dict[str, bytes]]:

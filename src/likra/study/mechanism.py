@@ -66,6 +66,8 @@ def voices_of(model: str, path: str | None) -> dict[str, list[str]]:
             f'{model}: the study needs --voices FILE: JSON {{"reliable": [...], "unreliable": [...]}}, texts that open '
             "a document in a voice to be trusted or not."
         )
+    if path is not None and not Path(path).is_file():
+        raise InputError(f"--voices {path}: there is no such file.")
     try:
         voices = json.loads(Path(path or WORLD_VOICES).read_text(encoding="utf-8"))
         if all(voices[side] and all(isinstance(t, str) for t in voices[side]) for side in ("reliable", "unreliable")):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from likra.errors import InputError
 from likra.judge.accuracy import credit
 from likra.judge.bootstrap import Estimate, Resampled, estimate
 from likra.judge.scores import normalise, ratio
@@ -91,4 +92,7 @@ def mean(credit_SQ: Floats, drawn: Resampled) -> Estimate:
 
 @lru_cache(maxsize=512)
 def _load(path: Path) -> Likelihoods:
-    return Likelihoods.load(path)
+    try:
+        return Likelihoods.load(path)
+    except InputError:
+        raise InputError(f"{path}: is damaged; remove its folder and repeat the command.") from None

@@ -84,10 +84,12 @@ def load_rows(path: Path) -> list[Row]:
     import pyarrow as pa
     from pyarrow import parquet
 
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; run a study with --out {path.parent} first.")
     try:
         table = parquet.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: is no readable file of results ({str(error).splitlines()[0]}).") from None
+    except (OSError, pa.ArrowInvalid):
+        raise InputError(f"{path}: is no readable file of results; remove it and run its studies again.") from None
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise InputError(f"{path}: is no file of results; it lacks the column {missing[0]}.")
     return list(table.select(list(COLUMNS)).to_pylist())

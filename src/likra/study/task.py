@@ -128,6 +128,8 @@ class Task:
 
     def test(self, name: str = "own") -> list[Question]:
         """The questions of one of `TESTS`."""
+        if not self.source.unpaired and not self.source.questions.get(self.source.default_split):
+            raise InputError(f"{self.data}: has no test questions; a study needs a test (or validation) split too.")
         questions = self.source.split(None)
         if self.limit is not None and self.limit < len(questions):
             places = sorted(random.Random(_TEST_SEED).sample(range(len(questions)), self.limit))

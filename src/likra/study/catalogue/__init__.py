@@ -60,12 +60,13 @@ def run_studies(
     store, plans = Store(out), together(plans)
     for name, plan in plans:
         _check(name, plan)
+    path = out / RESULTS
     with store.locked():
+        before = load_rows(path) if path.exists() else []  # first, for it may be no such file
         cells = [cell for name, plan in plans for cell in study(name).cells(plan)]
         ran = store.run(cells, ray=ray, shown=shown)
         rows = [row for name, plan in plans for row in study(name).rows(plan, store)]
-        path = out / RESULTS
-        kept = without(load_rows(path), rows) if path.exists() else []
+        kept = without(before, rows)
         order = list(STUDIES)
         rows = sorted([*kept, *rows], key=lambda row: (order.index(row["study"]), row["data"], row["model"]))
         save_rows(rows, path)
@@ -78,7 +79,7 @@ def _check(name: str, plan: Plan) -> None:
         check_trl()
     for task in plan.tasks:
         source = task.source
-        source.split(None)
+        task.test()
         check_sizes(plan.sizes, len(source.questions.get("train", [])), plan.recipe)
         if plan.sizes[-1] == 0:
             raise InputError("--sizes: give at least one above 0.")
