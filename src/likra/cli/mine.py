@@ -78,12 +78,8 @@ def mine(
         raise InputError(f"{out}: is written as one JSON object a line; let its name end in .jsonl.")
     if out.is_dir():
         raise InputError(f"{out}: is a folder; --out takes a file name.")
-    source = Path(data)
-    if (
-        source.exists()
-        and out.resolve() in (source.resolve(), source.resolve() / out.name)
-        and not out.parent.is_file()
-    ):
+    given = Path(data)
+    if given.exists() and out.resolve() in (given.resolve(), given.resolve() / out.name) and not out.parent.is_file():
         raise InputError(f"{out}: is the data that is mined for, or would become a part of it; choose another --out.")
     check_writable(out)
     if split not in SPLITS:
