@@ -155,7 +155,7 @@ def _weights(rows: Sequence[Row]) -> list[Drawn]:
         line(axes, [row["at"] for row in some], some, label=f"{size} questions", colour=colour, marker=marker)
     axes.set_xlabel("weight w of the negative head")
     accuracy_axis(axes, found)
-    legend(axes, loc="upper left")
+    legend_below(figure, axes, ncols=3)
     return [Drawn("weights", f"Accuracy of Likra against the weight; at 0 it is SFT; {_of(rows)}. {_BANDS}", figure)]
 
 
@@ -191,7 +191,7 @@ def _models(rows: Sequence[Row]) -> list[Drawn]:
     axes.set_xticks(range(len(pairs)), [f"{short(model)}\n{short(data)}" for model, data in pairs], fontsize=11)
     axes.set_xlabel("base model and source")
     accuracy_axis(axes, found)
-    legend(axes, ncols=2)
+    legend_below(figure, axes, ncols=4)
     size = _sizes(found)[-1]
     return [Drawn("models", f"Accuracy after {size} training questions. {_BANDS}", figure)]
 
@@ -364,7 +364,7 @@ def _mechanism_of_one(rows: Sequence[Row]) -> list[Drawn]:
         size_axis(axes, sizes, "training questions")
         axes.set_ylabel(label)
     legend(both[0], loc="lower right")
-    stand_in, axes = canvas(6.4, 4.4)
+    stand_in, axes = canvas(6.4, 5.0)
     at = size_axis(axes, sizes)
     curve = where(rows, quantity="accuracy", method="base_likra")
     line(axes, at, _by_size(curve), label="negative head (Base-Likra)", colour=ORANGE, marker="^")
