@@ -17,23 +17,19 @@ from likra.study.claims import verdicts
 from likra.study.results import Row
 
 
-def write_report(rows: Sequence[Row], facts: Mapping[str, Any], out: Path) -> list[Path]:
+def write_report(rows: Sequence[Row], facts: Mapping[str, Any], out: Path) -> None:
     """Write `report.html`, and each figure as PNG and SVG in `figures/`.
 
     Args:
         rows: The results.
         facts: How they were made, shown in a table: label -> value.
         out: The folder.
-
-    Returns:
-        What was written.
     """
-    sections, written = [], [out / "report.html"]
+    sections = []
     for name in (name for name in STUDIES if any(row["study"] == name for row in rows)):
         figures = draw(name, rows)
         for drawn in figures:
             save_figure(drawn.figure, out / "figures", drawn.name)
-            written.append(out / "figures" / f"{drawn.name}.png")
         said = section(name, rows)
         sections.append(
             {
@@ -57,4 +53,3 @@ def write_report(rows: Sequence[Row], facts: Mapping[str, Any], out: Path) -> li
     )
     with new_file(out / "report.html") as work:
         work.write_text(page, encoding="utf-8")
-    return written

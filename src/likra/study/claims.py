@@ -56,9 +56,9 @@ def percent(found: Estimate) -> str:
     return f"{100 * found.value:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
-def number(found: Estimate, unit: str = "") -> str:
+def number(found: Estimate) -> str:
     """A number and its interval."""
-    return f"{found.value:.3g}{unit} ({found.low:.3g} to {found.high:.3g})"
+    return f"{found.value:.3g} ({found.low:.3g} to {found.high:.3g})"
 
 
 def above(found: Estimate, bound: float) -> str:

@@ -35,17 +35,12 @@ from likra.questions.tokens import TokenPair, encode_pair
 from likra.study.cells import Note
 from likra.study.course import Lessons, follow, head_stack, lessons
 from likra.study.snapshots import heads_path, keeper, load_heads
-from likra.study.task import POSITIVE, Task, recipe_of
+from likra.study.task import NEGATIVE, POSITIVE, Task, recipe_of
 
-NEGATIVE = "incorrect"
 FINDINGS = "findings.json"
 PROBED = 120  # questions whose hidden states are looked at
-STRENGTHS = (
-    0.5,
-    1.0,
-    2.0,
-    4.0,
-)  # of the transplanted direction, in distances from the reliable to the unreliable voice
+#: Of the transplanted direction, in distances from the reliable to the unreliable voice.
+STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 STEP_EXAMPLES = (8,)  # examples in the one gradient step; and all that there are
 STEP_LENGTHS = (1, 4, 16, 64)  # how many times as far as Adam goes it is taken
 _ROWS = 32  # prompts read at once

@@ -13,8 +13,8 @@ from likra.judge.scores import normalise, ratio
 from likra.likelihood.table import BASE, Floats, Likelihoods
 from likra.study.cells import Cell, Store
 from likra.study.heads import table_path
-from likra.study.plan import NEGATIVE, Plan
-from likra.study.task import POSITIVE, Task
+from likra.study.plan import Plan
+from likra.study.task import NEGATIVE, POSITIVE, Task
 
 #: Methods that the heads of a pair give: base, sft, base_likra and likra (`likra.judge.METHOD_TITLES`).
 METHODS = ("base", "sft", "base_likra", "likra")

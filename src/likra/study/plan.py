@@ -7,9 +7,8 @@ from typing import Any
 
 from likra.heads.recipe import Recipe
 from likra.study.cells import Cell
-from likra.study.task import POSITIVE, TESTS, Task
+from likra.study.task import NEGATIVE, POSITIVE, TESTS, Task
 
-NEGATIVE = "incorrect"
 SIZES = (0, 8, 16, 32, 64, 128, 256, 512)
 
 

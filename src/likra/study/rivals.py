@@ -15,9 +15,9 @@ from likra.study.cells import Note
 from likra.study.course import Lessons, follow, head_stack, lessons
 from likra.study.heads import keep_facts, table_path
 from likra.study.snapshots import heads_path, keeper, load_heads
-from likra.study.task import POSITIVE, Task, recipe_of
+from likra.study.task import NEGATIVE, POSITIVE, Task, recipe_of
 
-NEGATIVE, UNLIKELY = "incorrect", "unlikely"
+UNLIKELY = "unlikely"
 PMI_TABLE = "unconditional.parquet"
 
 #: Weights of the negative update in merged heads.

@@ -14,8 +14,7 @@ from likra.questions.prompts import Prompter
 from likra.questions.question import Question
 from likra.study.cells import Note
 from likra.study.heads import table_path
-from likra.study.rivals import NEGATIVE
-from likra.study.task import POSITIVE, Task, recipe_of
+from likra.study.task import NEGATIVE, POSITIVE, Task, recipe_of
 from likra.study.trl import Rival, Triple, train_rival
 
 

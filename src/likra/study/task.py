@@ -21,7 +21,8 @@ from likra.questions.prompts import Prompter
 from likra.questions.question import Example, Question
 from likra.questions.sources import Source, answers, load, right_answers
 
-POSITIVE = "positive"
+#: The heads of a pair; a negative head is called by its kind of negatives, and this is the kind of the paper.
+POSITIVE, NEGATIVE = "positive", "incorrect"
 
 #: Test set -> what its wrong choices are.
 TESTS = {

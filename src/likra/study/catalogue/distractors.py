@@ -3,9 +3,9 @@
 from likra.judge.bootstrap import estimate
 from likra.study.cells import Cell, Store
 from likra.study.outcome import Outcome
-from likra.study.plan import NEGATIVE, Plan
+from likra.study.plan import Plan
 from likra.study.results import Row, Sheet
-from likra.study.task import Task
+from likra.study.task import NEGATIVE, Task
 
 TITLE = "Quality of negatives against quality of distractors"
 TESTS: tuple[str, ...] = ("own", "random")

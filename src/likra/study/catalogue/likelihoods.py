@@ -6,10 +6,10 @@ from likra.judge.bootstrap import Resampled, estimate
 from likra.likelihood.table import BASE, Floats, Ints
 from likra.study.cells import Store
 from likra.study.outcome import Outcome
-from likra.study.plan import NEGATIVE, Plan
+from likra.study.plan import Plan
 from likra.study.plan import pair_cells as cells
 from likra.study.results import Row, Sheet
-from likra.study.task import POSITIVE
+from likra.study.task import NEGATIVE, POSITIVE
 
 __all__ = ["TESTS", "TITLE", "cells", "rows"]
 

@@ -11,9 +11,9 @@ from likra.likelihood.table import BASE
 from likra.study.cells import Cell, Store
 from likra.study.mechanism import FINDINGS, voices_of
 from likra.study.outcome import METHODS, Outcome
-from likra.study.plan import NEGATIVE, Plan
+from likra.study.plan import Plan
 from likra.study.results import Row, Sheet
-from likra.study.task import POSITIVE, Task
+from likra.study.task import NEGATIVE, POSITIVE, Task
 
 TITLE = "What changes at the jump"
 TESTS: tuple[str, ...] = ("own",)

@@ -13,9 +13,9 @@ from likra.study import rivals as own
 from likra.study.cells import Cell, Store
 from likra.study.heads import Facts, facts_of, table_path
 from likra.study.outcome import credits
-from likra.study.plan import NEGATIVE, Plan
+from likra.study.plan import Plan
 from likra.study.results import Row, Sheet
-from likra.study.task import POSITIVE, Task
+from likra.study.task import NEGATIVE, POSITIVE, Task
 from likra.study.trl import METHODS as TRL_METHODS
 
 TITLE = "Likra and its rivals"
