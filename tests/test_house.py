@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "likra"
-ROOMS = ["questions", "reading", "heads", "likelihood", "judge", "mining", "model", "study", "report", "world", "cli"]
+ROOMS = ["questions", "reading", "heads", "likelihood", "judge", "generation", "mining", "saved", "card"]
+ROOMS += ["model", "study", "report", "world", "serve", "integrations", "cli"]
 FOUNDATION = {"errors", "files", "builtin", "progress", "hub", "parallel"}
 
 

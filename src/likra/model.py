@@ -1,36 +1,35 @@
 """`Likra`: a base model with a head that learned right answers and a head that learned wrong ones."""
 
+import dataclasses
 import json
 import logging
 import random
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from transformers import PreTrainedModel
 
-from likra import __version__
+from likra import hub
+from likra.card import write_card
 from likra.errors import InputError
-from likra.files import new_folder, sha256
-from likra.heads.adapters import (
-    CONFIG,
-    WEIGHTS,
-    adapter_config,
-    adapter_weights,
-    invocation,
-    read_adapter,
-    write_adapter,
-)
+from likra.files import new_folder, write_json
+from likra.generation.decoding import Decoding
+from likra.generation.writer import Writer
+from likra.heads.adapters import adapter_config, adapter_weights, invocation, read_adapter
 from likra.heads.base import Base, as_base, load_base
 from likra.heads.recipe import Recipe
+from likra.heads.roles import NEGATIVE, POSITIVE
 from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
 from likra.heads.training import CHECKPOINT_EVERY, Step, Trainer
+from likra.judge.calibration import Fitted, Sure, calibrate, check_calibration, sure
 from likra.judge.evaluation import Evaluation
-from likra.judge.scores import check_weight, normalise, ratio
+from likra.judge.scores import check_weight, method_scores
 from likra.likelihood.cache import cache_folder
 from likra.likelihood.engine import score
-from likra.likelihood.table import BASE, Likelihoods
+from likra.likelihood.table import BASE, Floats, Likelihoods
 from likra.progress import progress_bar
 from likra.questions.negatives import negatives as make_negatives
 from likra.questions.negatives import positives as make_positives
@@ -38,11 +37,23 @@ from likra.questions.prompts import Prompter
 from likra.questions.question import Example, Question
 from likra.questions.sources import Source, load, right_answers
 from likra.questions.tokens import TokenPair, common_ending, encode_pair
+from likra.saved import (
+    EVALUATIONS,
+    FILES,
+    LOSSES,
+    find_heads,
+    own_files,
+    read_evaluations,
+    read_manifest,
+    write_heads,
+)
 
 logger = logging.getLogger(__name__)
 
-POSITIVE, NEGATIVE = "positive", "negative"
-MANIFEST, LOSSES = "likra.json", "losses.jsonl"
+_NO_PROBABILITY = (
+    "--min-confidence: needs a probability; calibrate the heads (`likra calibrate`) at this weight and normalisation, "
+    "and give two candidates or more."
+)
 
 #: role -> the heads it trains.
 ROLES: dict[str, tuple[str, ...]] = {
@@ -62,6 +73,8 @@ class Candidate:
         positive: L+: log-likelihood under the positive head (under the base for Base-Likra).
         negative: L-: log-likelihood under the negative head, None for SFT.
         base: Log-likelihood under the untrained base.
+        probability: That it is the right one of the candidates, if one of them is; None for a lone candidate, and
+            where these heads are not calibrated, or for another weight or normalisation (`Likra.calibrate`).
     """
 
     text: str
@@ -69,9 +82,10 @@ class Candidate:
     positive: float
     negative: float | None
     base: float
+    probability: float | None = None
 
 
-class Likra:
+class Likra(Writer):
     """A scorer of answers that learns from right and from wrong ones (arXiv 2503.14391).
 
     Make one with `from_base` and `fit` it, or load one with `from_pretrained`.
@@ -85,6 +99,9 @@ class Likra:
         recipe: How the heads are trained.
         training: What they were trained on.
         losses: The optimisation steps of the last `fit`.
+        calibration: What turns scores into probabilities; None before `calibrate`.
+        evaluations: What `likra eval --record` found of these heads.
+        revision: Commit of the heads, where they were loaded from the hub.
     """
 
     def __init__(self, base: Base, heads: Sequence[str], recipe: Recipe, *, weight: float, style: str) -> None:
@@ -97,6 +114,9 @@ class Likra:
         self.stack: HeadStack | None = None
         self.training: dict[str, Any] = {}
         self.losses: list[Step] = []
+        self.calibration: Fitted | None = None
+        self.evaluations: list[dict[str, Any]] = []
+        self.revision: str | None = None
 
     @classmethod
     def from_base(
@@ -216,6 +236,7 @@ class Likra:
             "data": source.name if isinstance(source, Source) else None,
             "negatives": negatives,
             "shots": shots,
+            "limit": limit,
             "examples": {name: len(found) for name, found in pairs.items()},
             "prompts_cut": {name: sum(pair.cut > 0 for pair in found) for name, found in pairs.items()},
         }
@@ -239,7 +260,8 @@ class Likra:
             except BaseException:
                 stack.remove()
                 raise
-        self.stack = stack
+        self.stack, self.calibration = stack, None
+        self.evaluations, self.revision = [], None
         return self
 
     def _examples(
@@ -344,36 +366,202 @@ class Likra:
         Raises:
             InputError: There are no choices, one is empty, or one is too long for the model.
         """
+        table = self.likelihoods([self.check_question(question, choices)])
+        [candidates] = self.candidates(table, normalisation=normalisation)
+        return candidates
+
+    def check_question(self, question: str, choices: Sequence[str]) -> Question:
+        """The question that `score` asks.
+
+        Raises:
+            InputError: There are no choices, one is empty, or these heads have learned to answer other questions.
+        """
         if not choices:
             raise InputError("there are no choices to score; give at least one --choice.")
         for index, choice in enumerate(choices):
             if not choice.strip():
                 raise InputError(f"choice {index + 1} is empty; give it text.")
-        check_weight(self.weight)
         if self.style == "cloze" and question.count("_") != 1:
             raise InputError("these heads learned to fill in blanks; give a question with exactly one blank '_'.")
         if self.style == "empty" and question.strip():
             raise InputError("these heads learned whole sentences without a question; leave --question empty.")
-        table = self.likelihoods([Question("question", question, tuple(choices))])
-        base = table.head(BASE)
-        positive = table.head(POSITIVE) if POSITIVE in self.heads else base
-        negative = table.head(NEGATIVE) if NEGATIVE in self.heads else None
-        scores = positive if negative is None else ratio(positive, negative, self.weight)
-        scores = normalise(scores, table, normalisation)
+        return Question("question", question, tuple(choices))
+
+    def candidates(
+        self, table: Likelihoods, *, weight: float | None = None, normalisation: str = "raw"
+    ) -> list[list[Candidate]]:
+        """The scored candidates of every question of a table: arithmetic, no model.
+
+        Args:
+            table: From `likelihoods`.
+            weight: w; default: this Likra's own.
+            normalisation: One of `likra.judge.NORMALISATIONS`.
+        """
+        weight = self.weight if weight is None else weight
+        check_weight(weight)
+        scores_QC = self._scores(table, weight, normalisation)
+        negative_QC = table.head(NEGATIVE) if NEGATIVE in self.heads else None
+        positive_QC = table.head(POSITIVE if POSITIVE in self.heads else BASE)
+        probability_QC = None
+        if self.calibration and self.calibration.calibration.of(weight, normalisation):
+            probability_QC = self.calibration.calibration.probabilities(scores_QC)
         return [
-            Candidate(
-                text=choice,
-                score=float(scores[0, place]),
-                positive=float(positive[0, place]),
-                negative=None if negative is None else float(negative[0, place]),
-                base=float(base[0, place]),
-            )
-            for place, choice in enumerate(choices)
+            [
+                Candidate(
+                    text=choice,
+                    score=float(scores_QC[row, place]),
+                    positive=float(positive_QC[row, place]),
+                    negative=None if negative_QC is None else float(negative_QC[row, place]),
+                    base=float(table.head(BASE)[row, place]),
+                    probability=None
+                    if probability_QC is None or len(question.choices) == 1
+                    else float(probability_QC[row, place]),
+                )
+                for place, choice in enumerate(question.choices)
+            ]
+            for row, question in enumerate(table.questions)
         ]
+
+    def sure(self, result: Evaluation, min_confidence: float | None = None) -> Sure | None:
+        """What this Likra's probabilities are worth on an evaluation; None if it has none for these scores.
+
+        Raises:
+            InputError: `min_confidence` is given, and there is no probability to go by.
+        """
+        own = self.calibration.calibration if self.calibration else None
+        if own is None or not own.of(result.weight, result.normalisation):
+            if min_confidence is not None:
+                raise InputError(_NO_PROBABILITY)
+            return None
+        return sure(own, list(result.scores.values())[-1], result.likelihoods.answers_Q, min_confidence)
+
+    def is_sure(self, best: Candidate, min_confidence: float | None) -> bool:
+        """Whether to answer with the best candidate, or to abstain; always to answer where `min_confidence` is None.
+
+        Raises:
+            InputError: There is no probability to go by.
+        """
+        if min_confidence is None:
+            return True
+        if best.probability is None:
+            raise InputError(_NO_PROBABILITY)
+        return best.probability >= min_confidence
+
+    def _scores(self, table: Likelihoods, weight: float, normalisation: str) -> Floats:
+        """[Q, C] scores of the best method that these heads allow."""
+        found = method_scores(
+            table,
+            positive=POSITIVE if POSITIVE in self.heads else None,
+            negative=NEGATIVE if NEGATIVE in self.heads else None,
+            weight=weight,
+            normalisation=normalisation,
+        )
+        return list(found.values())[-1]
+
+    def calibrate(
+        self,
+        data: str | Source | Sequence[Question],
+        *,
+        method: str = "temperature",
+        split: str | None = None,
+        shots: int = 0,
+        limit: int | None = None,
+        weight: float | None = None,
+        normalisation: str = "raw",
+        memory: int | None = None,
+        cache: bool = True,
+        progress: bool = True,
+    ) -> Fitted:
+        """Fit what turns scores into probabilities, on questions that the heads were not trained on.
+
+        `score` and `rank` then say how probable it is that a candidate is right; `save_pretrained` keeps it.
+
+        Args:
+            data: A source's name, a loaded source, or questions with known answers.
+            method: One of `likra.judge.CALIBRATIONS`.
+            split: `train`, `validation`, `test` or `all`; default: validation. Where there is none, the training
+                questions that `fit(limit=...)` left over.
+            weight: w; default: this Likra's own. Probabilities are only given for scores of this weight.
+            normalisation: One of `likra.judge.NORMALISATIONS`; likewise.
+            shots, limit, memory, cache, progress: As in `evaluate`.
+
+        Raises:
+            InputError: There are no such questions.
+        """
+        check_calibration(method)
+        source = load(data) if isinstance(data, str) else data
+        place = None
+        if isinstance(source, Source):
+            place = split = split or "validation"
+            if split == "validation" and not source.questions.get(split) and not source.unpaired:
+                source = dataclasses.replace(source, questions={**source.questions, split: self._left_over(source)})
+                place = "train, what training left over"
+        found = self.evaluate(
+            source,
+            split=split,
+            shots=shots,
+            limit=limit,
+            weight=weight,
+            normalisation=normalisation,
+            memory=memory,
+            cache=cache,
+            progress=progress,
+        )
+        self.calibration = calibrate(
+            list(found.scores.values())[-1],
+            found.likelihoods.answers_Q,
+            method,
+            weight=found.weight,
+            normalisation=normalisation,
+            data=source.name if isinstance(source, Source) else None,
+            split=place,
+        )
+        return self.calibration
+
+    def _left_over(self, source: Source) -> list[Question]:
+        """The training questions of a source that `fit` did not draw."""
+        questions = source.questions.get("train", [])
+        limit = self.training.get("limit")
+        if self.training.get("data") != source.name or limit is None or limit >= len(questions):
+            raise InputError(
+                f"{source.name}: has no validation split, and no training questions that these heads have not seen; "
+                "name a split with --split, best not the one that is judged on."
+            )
+        drawn = {question.id for question in self._drawn(questions, limit)}
+        return [question for question in questions if question.id not in drawn]
 
     def rank(self, question: str, choices: Sequence[str], *, normalisation: str = "raw") -> list[Candidate]:
         """The candidates of `score`, best first."""
         return sorted(self.score(question, choices, normalisation=normalisation), key=lambda c: -c.score)
+
+    def pick(
+        self,
+        prompt: str,
+        *,
+        decoding: Decoding | None = None,
+        normalisation: str = "raw",
+        memory: int | None = None,
+        progress: bool = True,
+    ) -> list[Candidate]:
+        """Best of n: answers drawn from the base, ranked by the ratio, best first; each different one once.
+
+        Args:
+            prompt: A question, worded in this Likra's prompt style.
+            decoding: How answers are drawn; default: 16 at temperature 1.
+            normalisation: One of `likra.judge.NORMALISATIONS`.
+            memory, progress: As in `generate`.
+
+        Raises:
+            InputError: The base gave nothing but blank answers.
+        """
+        way = decoding or Decoding(answers=16, temperature=1.0)
+        [texts] = self.generate(prompt, method="base", decoding=way, memory=memory, progress=progress)
+        # A choice is worded with the space or line break that a style puts before it.
+        choices = list(dict.fromkeys(text if self.style == "verbatim" else text.strip() for text in texts))
+        choices = [choice for choice in choices if choice.strip()]
+        if not choices:
+            raise InputError("the base gave blank answers only; raise --n or --temperature.")
+        return self.rank(prompt, choices, normalisation=normalisation)
 
     def evaluate(
         self,
@@ -433,7 +621,7 @@ class Likra:
         )
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the heads in PEFT's format, one folder each, with a `likra.json`.
+        """Write the heads in PEFT's format, one folder each, with a `likra.json` and a model card.
 
         Raises:
             InputError: The folder exists and is not empty.
@@ -450,31 +638,97 @@ class Likra:
             write_heads(
                 work, self.stack, names, self.recipe, self.weight, self.style, self.training, losses=self.losses
             )
+            if self.calibration:
+                self.calibration.save(work)
+            if self.evaluations:
+                write_json(work / EVALUATIONS, self.evaluations)
+            write_card(work, at=Path(folder))
 
-    @classmethod
-    def from_pretrained(cls, folder: str | Path, *, model: str | Base | None = None, **loading: Any) -> "Likra":
-        """Load heads that `save_pretrained` wrote, and their base.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Save the heads to a repository of the Hugging Face hub, with a model card.
 
         Args:
-            folder: The folder.
+            repo_id: `owner/name`; made if there is none.
+            private: Whether a new repository is private; default: as its owner has set it.
+            token: Access token; default: that of `hf auth login`, or $HF_TOKEN.
+            revision: Branch to commit to, made if there is none; default: main.
+            commit_message: The commit's message.
+            create_pr: Open a pull request instead.
+
+        Returns:
+            The commit's address, or the pull request's.
+
+        Raises:
+            InputError: There are no heads, the hub cannot be reached, or the repository may not be written to.
+        """
+        with tempfile.TemporaryDirectory() as work:
+            folder = Path(work) / "heads"
+            self.save_pretrained(folder)
+            write_card(folder, repository=repo_id)
+            return hub.publish(
+                folder,
+                repo_id,
+                own_files(folder),
+                FILES,
+                private=private,
+                token=token,
+                revision=revision,
+                message=commit_message,
+                create_pr=create_pr,
+            )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        revision: str | None = None,
+        model: str | Base | None = None,
+        base_revision: str | None = None,
+        **loading: Any,
+    ) -> "Likra":
+        """Load heads that `save_pretrained` or `push_to_hub` wrote, and their base.
+
+        Args:
+            folder: A folder, or `owner/name` on the Hugging Face hub; a folder wins.
+            revision: Branch, tag or commit of heads on the hub; default: main. `Likra.revision` is the commit that it
+                stands for.
             model: The base model, where it is not to be found under the name that the heads were trained with.
+            base_revision: Branch, tag or commit of the base on the hub; default: the commit that the heads were trained
+                on.
             **loading: Passed to `load_base`.
 
         Raises:
-            InputError: A file is missing, truncated or tampered with, or the base is not the one the heads were
-                trained on.
+            InputError: There are no such heads, a file is missing, truncated or tampered with, or the base is not the
+                one the heads were trained on.
         """
-        folder = Path(folder)
+        folder, commit = find_heads(folder, revision)
         manifest = read_manifest(folder)
         origin = manifest["base"]
         if model is None:
-            loading.setdefault("revision", origin["revision"])
-        base = model if isinstance(model, Base) else load_base(model or origin["name"], **loading)
+            base_revision = base_revision or origin["revision"]
+        if isinstance(model, Base):
+            base = model
+        else:
+            try:
+                base = load_base(model or origin["name"], revision=base_revision, **loading)
+            except InputError as error:
+                hint = "" if model else " These heads were trained on it; if it has moved, give --base."
+                raise InputError(f"{error}{hint}") from None
         if base.fingerprint != origin["fingerprint"]:
             raise InputError(
                 f"{folder}: its heads were trained on {origin['name']}"
                 f"{' at ' + origin['revision'] if origin['revision'] else ''}, but {base.name} differs from it in "
-                "shape or weights; load the base (revision, --quantize) that the heads were trained on."
+                "shape or weights; load the base (--base-revision, --quantize) that the heads were trained on."
             )
         likra = cls(
             base,
@@ -487,6 +741,9 @@ class Likra:
         likra._read(folders, manifest["activation"], tuple(manifest.get("invocation", ())))
         likra.training = manifest["training"]
         likra.losses = [Step(**json.loads(line)) for line in (folder / LOSSES).read_text(encoding="utf-8").splitlines()]
+        likra.calibration = Fitted.load(folder)
+        likra.evaluations = read_evaluations(folder)
+        likra.revision = commit
         return likra
 
     def _read(self, folders: dict[str, Path], activation: str = "everywhere", wakes: tuple[int, ...] = ()) -> None:
@@ -520,76 +777,6 @@ class Likra:
         except BaseException:
             self.stack.remove()
             raise
-
-
-def write_heads(
-    folder: Path,
-    stack: HeadStack,
-    names: Mapping[str, str],
-    recipe: Recipe,
-    weight: float,
-    style: str,
-    training: dict[str, Any],
-    losses: Sequence[Step] = (),
-) -> None:
-    """Write heads of a stack as `Likra.from_pretrained` reads them.
-
-    Args:
-        folder: Where to; new or empty.
-        stack: The stack.
-        names: role (`positive`, `negative`) -> name of its head in the stack.
-        recipe, weight, style, training, losses: As `Likra` has them.
-    """
-    for role, name in names.items():
-        write_adapter(stack, name, folder / role)
-    with (folder / LOSSES).open("w", encoding="utf-8") as log:
-        log.writelines(f"{step.as_json()}\n" for step in losses)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    base = stack.base
-    manifest = {
-        "likra": __version__,
-        "base": {"name": base.name, "revision": base.revision, "fingerprint": base.fingerprint},
-        "heads": {role: role for role in names},
-        "weight": weight,
-        "prompt": {"style": style},
-        "activation": stack.activation,
-        "invocation": list(stack.invocation),
-        "recipe": recipe.as_dict(),
-        "training": training,
-        "files": {str(path.relative_to(folder)): sha256(path) for path in files},
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The `likra.json` of a heads folder, once every file that it lists has been checked.
-
-    Raises:
-        InputError: The folder or a file is missing, or a file is not what was written.
-    """
-    path = folder / MANIFEST
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; `likra train` writes one.")
-    if not path.exists():
-        raise InputError(f"{path}: is missing, so {folder} is no heads folder; `likra train` writes one.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files, heads = dict(manifest["files"]), dict(manifest["heads"])
-        Recipe(**manifest["recipe"])
-        check_weight(manifest["weight"])
-        _ = [manifest["base"][key] for key in ("name", "revision", "fingerprint")]
-        _ = manifest["prompt"]["style"], manifest["training"], manifest["activation"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); copy the folder again.") from None
-    needed = {f"{where}/{file}" for where in heads.values() for file in (CONFIG, WEIGHTS)} | {LOSSES}
-    for name in sorted(needed | set(files)):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: is missing; copy the whole folder again.")
-        if sha256(folder / name) != files.get(name):
-            raise InputError(
-                f"{folder / name}: is not the file that was saved (truncated or changed); copy the folder again."
-            )
-    return cast(dict[str, Any], manifest)
 
 
 def _base(model: str | Base | PreTrainedModel, tokenizer: Any, loading: dict[str, Any]) -> Base:

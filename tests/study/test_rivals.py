@@ -93,7 +93,7 @@ def test_merged_weights(tokenizer: Any, weight: float) -> None:
     heads = {name: {p: (a.clone(), b.clone()) for p, (a, b) in stack.weights(name).items()} for name in data}
     stack.remove()
     both = HeadStack(base, ["merged"], rank=8)
-    both.set_weights("merged", merged(heads["positive"], heads["negative"], weight), rank=8, scaling=2.0)
+    both.set_weights("merged", merged([(1.0, heads["positive"]), (-weight, heads["negative"])]), rank=8, scaling=2.0)
     question = Question("q", PROMPT, (tokenizer.decode(pair.completion),))
     table = score(base, both, [question], Prompter("verbatim"), ["merged"])
     both.remove()

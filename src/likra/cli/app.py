@@ -9,7 +9,24 @@ from typing import NoReturn
 import typer
 
 from likra import __version__, parallel
-from likra.cli import data, demo, evaluate, mine, reproduce, score, study, train, world
+from likra.cli import (
+    calibrate,
+    data,
+    demo,
+    evaluate,
+    generate,
+    lm_eval,
+    merge,
+    mine,
+    pick,
+    push,
+    reproduce,
+    score,
+    serve,
+    study,
+    train,
+    world,
+)
 from likra.errors import InputError
 
 app = typer.Typer(
@@ -17,21 +34,30 @@ app = typer.Typer(
     help="Teach a language model from right and wrong answers, and judge new ones by their likelihood ratio.\n\n"
     "Start with `likra demo`. Then train heads on your own right and wrong answers (`likra train`), see how good they "
     "are (`likra eval`) and rank candidates with them (`likra score`). Data without wrong answers gets them from "
-    "`likra mine`; `likra study` and `likra reproduce` are for experiments.",
+    "`likra mine`; `likra serve` answers over HTTP; `likra study` and `likra reproduce` are for experiments.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
-app.command("data")(data.data)
-app.command("mine")(mine.mine)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("score")(score.score)
-app.add_typer(study.app, name="study")
-app.command("reproduce")(reproduce.reproduce)
-app.add_typer(world.app, name="world")
+_TEACH, _USE, _SHARE, _STUDY = "Teach", "Ask", "Share", "Study"
+app.command("demo", rich_help_panel=_TEACH)(demo.demo)
+app.command("data", rich_help_panel=_TEACH)(data.data)
+app.command("mine", rich_help_panel=_TEACH)(mine.mine)
+app.command("train", rich_help_panel=_TEACH)(train.train)
+app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
+app.command("calibrate", rich_help_panel=_USE)(calibrate.calibrate)
+app.command("score", rich_help_panel=_USE)(score.score)
+app.command("pick", rich_help_panel=_USE)(pick.pick)
+app.command("generate", rich_help_panel=_USE)(generate.generate)
+app.command("serve", rich_help_panel=_SHARE)(serve.serve)
+app.command("push", rich_help_panel=_SHARE)(push.push)
+app.command("merge", rich_help_panel=_SHARE)(merge.merge)
+app.command("distill", rich_help_panel=_SHARE)(merge.distill)
+app.command("lm_eval", context_settings=lm_eval.SETTINGS, rich_help_panel=_STUDY)(lm_eval.lm_eval)
+app.add_typer(study.app, name="study", rich_help_panel=_STUDY)
+app.command("reproduce", rich_help_panel=_STUDY)(reproduce.reproduce)
+app.add_typer(world.app, name="world", rich_help_panel=_STUDY)
 
 
 def _version(shown: bool) -> None:

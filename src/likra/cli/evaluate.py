@@ -1,9 +1,10 @@
 """`likra eval`: how good heads are on questions with known answers."""
 
+import datetime
 import json as jsonlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,6 +14,7 @@ from likra.cli import options
 
 if TYPE_CHECKING:
     from likra.judge import Evaluation
+    from likra.judge.calibration import Sure
 
 
 def evaluate(
@@ -27,10 +29,19 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first so many questions.")] = None,
     weight: options.Weight = None,
     normalisation: options.Norm = "raw",
+    min_confidence: options.MinConfidence = None,
     json: options.Json = False,
     save_likelihoods: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep every candidate's likelihoods as Parquet.")
     ] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Keep the result in DIR/evaluations.json and on the model card, in place of an earlier one of the "
+            "same data and settings.",
+        ),
+    ] = False,
     no_cache: Annotated[
         bool,
         typer.Option(
@@ -40,7 +51,8 @@ def evaluate(
         ),
     ] = False,
     base: options.BaseModel = None,
-    revision: options.Revision = None,
+    revision: options.HeadsRevision = None,
+    base_revision: options.BaseRevision = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     quantize: options.Quantize = None,
@@ -64,15 +76,13 @@ def evaluate(
             raise InputError(f"{save_likelihoods}: the table is a Parquet file; let its name end in .parquet.")
         if save_likelihoods.is_dir():
             raise InputError(f"{save_likelihoods}: is a folder; --save-likelihoods takes a file name.")
+    if record and not heads.is_dir():
+        raise InputError(f"--record: writes to a folder of heads, and {heads} is none here.")
     source = load(data)
     source.split(split)
 
     parallel.start()
-    from likra.model import Likra
-
-    likra = Likra.from_pretrained(
-        heads, model=base, **options.loading(revision, dtype, device, trust_remote_code, quantize)
-    )
+    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
     if parallel.rank() == 0 and split in ("train", "all") and likra.training.get("data") == source.name:
         sys.stderr.write("likra: note: these heads were trained on some of the questions judged here\n")
     result = likra.evaluate(
@@ -90,10 +100,21 @@ def evaluate(
         return
     if save_likelihoods:
         result.likelihoods.save(save_likelihoods)
+    if record:
+        from likra.card import write_card
+        from likra.saved import record_evaluation
+
+        judged = {"data": source.name, "split": split or source.default_split, "shots": shots}
+        record_evaluation({**judged, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
+        write_card(heads)
+    sure = likra.sure(result, min_confidence)
     if json:
-        typer.echo(jsonlib.dumps(result.as_json()))
+        more = {"calibration": sure.as_json()} if sure else {}
+        typer.echo(jsonlib.dumps(result.as_json() | more))
         return
     _show(result, split or source.default_split, NORMALISATIONS[normalisation])
+    if sure:
+        _show_sure(sure)
 
 
 def _show(result: "Evaluation", split: str, divided_by: str) -> None:
@@ -110,10 +131,35 @@ def _show(result: "Evaluation", split: str, divided_by: str) -> None:
     console.print(f"{count} questions ({split}), weight {result.weight:g}, scores divided by {divided_by}")
     if cut := result.likelihoods.questions_cut:
         console.print(f"{cut} questions overran the model's context; their prompts were cut from the left")
-    best = next(m for m in ("likra", "base_likra", "sft") if m in result.methods)
-    rival = "sft" if best == "likra" else "base"
+    best, rival = _rivals(result)
     test = result.compare(best, rival)
     console.print(
         f"{METHOD_TITLES[best]} against {METHOD_TITLES[rival]}: better on {test.first_only} questions, worse on "
         f"{test.second_only} (McNemar's exact test, p = {test.p_value:.2g})"
     )
+
+
+def _show_sure(sure: "Sure") -> None:
+    console = options.console()
+    console.print(f"Expected calibration error {sure.error:.4f} ({sure.plain:.4f} without the calibration)")
+    if sure.least is None:
+        return
+    text = f"Answering only when sure ({sure.least:g} or more): {100 * sure.coverage:.1f}% of the questions answered"
+    if one := sure.answered:
+        text += f", {one.accuracy:.4f} of those rightly ({one.low:.4f} to {one.high:.4f})"
+    console.print(text)
+
+
+def _rivals(result: "Evaluation") -> tuple[str, str]:
+    """The best method that the heads allow, and the one to hold it against."""
+    best = next(m for m in ("likra", "base_likra", "sft") if m in result.methods)
+    return best, "sft" if best == "likra" else "base"
+
+
+def _known(result: "Evaluation") -> dict[str, Any]:
+    """What is recorded of a result."""
+    best, rival = _rivals(result)
+    test = result.compare(best, rival)
+    compared = {"first": best, "second": rival, "better": test.first_only, "worse": test.second_only}
+    today = datetime.date.today().isoformat()
+    return {**result.as_json(), "test": {**compared, "p_value": test.p_value}, "date": today}

@@ -1,12 +1,16 @@
 """Options that several commands share."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from likra import parallel
+
+if TYPE_CHECKING:
+    from likra.model import Likra
 
 DATA_HELP = (
     "Where the questions come from: a JSONL, JSON, CSV or Parquet file, a folder of them, a benchmark's name "
@@ -15,11 +19,25 @@ DATA_HELP = (
 MODEL_HELP = "The base model: a hub id, a folder, or `world` for the embedded one."
 
 Data = Annotated[str, typer.Option("--data", metavar="SOURCE", help=DATA_HELP, show_default=False)]
-Heads = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `likra train` wrote.", show_default=False)]
+Heads = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="A folder that `likra train` wrote, or owner/name on the Hugging Face hub.",
+        show_default=False,
+    ),
+]
 BaseModel = Annotated[
     str | None, typer.Option("--base", metavar="MODEL", help="The base model, if it has moved since the training.")
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the hub.")]
+HeadsRevision = Annotated[
+    str | None, typer.Option("--revision", help="Branch, tag or commit of heads on the hub. [default: main]")
+]
+BaseRevision = Annotated[
+    str | None,
+    typer.Option(help="Branch, tag or commit of the base on the hub. [default: what the heads were trained on]"),
+]
 Dtype = Annotated[
     str | None,
     typer.Option(help="float32, bfloat16 or float16. [default: float32 on a CPU, the checkpoint's own on a GPU]"),
@@ -57,15 +75,58 @@ Shots = Annotated[int, typer.Option(min=0, help="Solved training questions shown
 SampledShots = Annotated[
     bool, typer.Option("--sampled-shots", help="Draw the shots per question, instead of the first ones for all.")
 ]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="Who writes: likra (both heads), base_likra (the base against the negative head), sft (the positive head "
+        "alone) or base. [default: the first that the heads allow]"
+    ),
+]
+Contrast = Annotated[
+    float, typer.Option(min=0, help="a in log p+ + a (log p+ - log p-): how much the negative head counts.")
+]
+Plausibility = Annotated[
+    float,
+    typer.Option(
+        min=0, max=1, help="Leave out tokens with less than this share of p+'s likeliest token's probability."
+    ),
+]
+MaxTokens = Annotated[int, typer.Option(min=1, help="New tokens at most.")]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        min=0,
+        max=1,
+        help="Answer only when at least so probably right; needs heads that `likra calibrate` has calibrated.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 
 def loading(
     revision: str | None, dtype: str | None, device: str | None, trust_remote_code: bool, quantize: str | None = None
 ) -> dict[str, Any]:
-    """Keyword arguments of `load_base`; what is not given is left to it."""
+    """Keyword arguments of `load_base`, or of `Likra.from_pretrained`; what is not given is left to it."""
     given = {"revision": revision, "dtype": dtype, "device": device, "quantize": quantize}
     return {key: value for key, value in given.items() if value} | {"trust_remote_code": trust_remote_code}
+
+
+def open_heads(
+    heads: Path,
+    base: str | None,
+    revision: str | None,
+    base_revision: str | None,
+    dtype: str | None,
+    device: str | None,
+    quantize: str | None,
+    trust_remote_code: bool,
+) -> "Likra":
+    """Heads with their base, as these options say."""
+    from likra.model import Likra
+
+    more = loading(revision, dtype, device, trust_remote_code, quantize)
+    return Likra.from_pretrained(heads, model=base, base_revision=base_revision, **more)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:
@@ -80,6 +141,11 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
         return tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError:
         raise InputError(f"{option} {text}: give whole numbers separated by commas.") from None
+
+
+def note(text: str) -> None:
+    """Tell people something beside the results."""
+    sys.stderr.write(f"likra: note: {text}\n")
 
 
 def in_bytes(memory: float | None) -> int | None:

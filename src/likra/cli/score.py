@@ -2,13 +2,16 @@
 
 import dataclasses
 import json as jsonlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from likra.cli import options
+
+if TYPE_CHECKING:
+    from likra.model import Candidate
 
 
 def score(
@@ -19,9 +22,11 @@ def score(
     ],
     weight: options.Weight = None,
     normalisation: options.Norm = "raw",
+    min_confidence: options.MinConfidence = None,
     json: options.Json = False,
     base: options.BaseModel = None,
-    revision: options.Revision = None,
+    revision: options.HeadsRevision = None,
+    base_revision: options.BaseRevision = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     quantize: options.Quantize = None,
@@ -30,28 +35,37 @@ def score(
     """Rank candidate answers to one question, best first.
 
     `score` is L+ - w * L-: how much likelier the head that learned right answers finds a candidate than the head that
-    learned wrong ones. L+, L- and base are log-likelihoods in nats.
+    learned wrong ones. L+, L- and base are log-likelihoods in nats. Calibrated heads (`likra calibrate`) also say how
+    probable it is that a candidate is the right one, if one of them is.
     """
     from likra.judge.scores import check_normalisation
 
     check_normalisation(normalisation)
 
-    from likra.model import Likra
-
-    likra = Likra.from_pretrained(
-        heads, model=base, **options.loading(revision, dtype, device, trust_remote_code, quantize)
-    )
+    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
     if weight is not None:
         likra.weight = weight
     ranked = likra.rank(question, choice, normalisation=normalisation)
+    sure = likra.is_sure(ranked[0], min_confidence)
     if json:
-        typer.echo(jsonlib.dumps([dataclasses.asdict(candidate) for candidate in ranked], ensure_ascii=False))
-        return
+        found = [dataclasses.asdict(candidate) for candidate in ranked]
+        typer.echo(jsonlib.dumps(found if sure else [], ensure_ascii=False))
+    else:
+        show(ranked, sure)
+
+
+def show(ranked: "list[Candidate]", sure: bool) -> None:
+    """Print ranked candidates, and whether the best of them is no answer."""
+    probable = ranked[0].probability is not None
     table = Table(box=None, pad_edge=False)
-    for column in ("", "candidate", "score", "L+", "L-", "base"):
+    for column in ("", "candidate", "score", "L+", "L-", "base", *(["probability"] if probable else [])):
         table.add_column(column, justify="left" if column in ("", "candidate") else "right")
     for place, candidate in enumerate(ranked, start=1):
         negative = "" if candidate.negative is None else f"{candidate.negative:.3f}"
-        numbers = (f"{candidate.score:+.4f}", f"{candidate.positive:.3f}", negative, f"{candidate.base:.3f}")
+        numbers = [f"{candidate.score:+.4f}", f"{candidate.positive:.3f}", negative, f"{candidate.base:.3f}"]
+        if probable:
+            numbers.append(f"{candidate.probability:.3f}")
         table.add_row(f"{place}.", Text(candidate.text), *numbers)
     options.console().print(table)
+    if not sure:
+        options.console().print(f"No answer: the best is right with {ranked[0].probability:.3f}, less than asked for.")

@@ -31,14 +31,25 @@ def write_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     A head of `activation="answer"` is written as Activated LoRA where its stack knows the tokens that every prompt ends
     in. Without them PEFT applies it to the prompt too, and it scores otherwise there.
     """
+    write_weights(folder, stack, stack.weights(name), rank=stack.ranks[stack.index(name)], scaling=stack.scaling(name))
+
+
+def write_weights(folder: Path, stack: HeadStack, weights: HeadWeights, *, rank: int, scaling: float) -> None:
+    """Write weights for a stack's layers as `write_adapter` writes its heads.
+
+    Args:
+        folder: Where to.
+        stack: Whose base, layers and activation they are for.
+        weights: The weights.
+        rank: Their rank.
+        scaling: alpha / rank.
+    """
     from peft import LoraConfig  # slow to import, and not needed where heads are only trained or asked
 
     folder.mkdir(parents=True, exist_ok=True)
-    weights = stack.weights(name)
-    rank = stack.ranks[stack.index(name)]
     config = LoraConfig(
         r=rank,
-        lora_alpha=_tidy(stack.scaling(name) * rank),  # type: ignore[arg-type]  # PEFT takes floats too
+        lora_alpha=_tidy(scaling * rank),  # type: ignore[arg-type]  # PEFT takes floats too
         target_modules=_target_modules(stack),
         lora_dropout=0.0,
         bias="none",

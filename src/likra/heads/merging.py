@@ -1,19 +1,25 @@
 """Arithmetic on heads' weights."""
 
+from collections.abc import Sequence
+
 import torch
 
 from likra.heads.stack import HeadWeights
 
 
-def merged(positive: HeadWeights, negative: HeadWeights, weight: float) -> HeadWeights:
-    """One head of twice the rank whose update is the positive head's minus `weight` times the negative head's.
+def merged(parts: Sequence[tuple[float, HeadWeights]]) -> HeadWeights:
+    """One head whose update is a weighted sum of other heads' updates; its rank is the sum of theirs.
 
-    B+ A+ - w B- A- = [B+, -w B-] [A+; A-]; both heads must have one scaling, which is the merged head's too.
+    f B A + g B' A' = [f B, g B'] [A; A'].
+
+    Args:
+        parts: (factor, head); the heads must adapt the same layers. The merged head's scaling is theirs where they have
+            one; else each factor is to be multiplied by its head's scaling, and the merged head's is 1.
     """
     return {
         path: (
-            torch.cat([positive[path][0], negative[path][0]]),
-            torch.cat([positive[path][1], -weight * negative[path][1]], dim=1),
+            torch.cat([head[path][0] for _, head in parts]),
+            torch.cat([factor * head[path][1] for factor, head in parts], dim=1),
         )
-        for path in positive
+        for path in parts[0][1]
     }

@@ -180,6 +180,33 @@ class HeadStack:
                 found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()
 
+    def rebuilt(self, names: Sequence[str], rank: int) -> "HeadStack":
+        """A stack in this one's place, with other heads: those of the same name as here are the same, others are new.
+
+        Args:
+            names: Names of its heads.
+            rank: Rank of the new ones.
+        """
+        kept = {
+            name: ({path: (a.clone(), b.clone()) for path, (a, b) in self.weights(name).items()}, self.scaling(name))
+            for name in names
+            if name in self.names
+        }
+        ranks = {name: self.ranks[self.index(name)] for name in kept}
+        targets = list(self.layers)
+        self.remove()
+        stack = HeadStack(
+            self.base,
+            names,
+            rank=max([rank, *ranks.values()]),
+            targets=targets,
+            activation=self.activation,
+            invocation=self.invocation,
+        )
+        for name, (weights, scaling) in kept.items():
+            stack.set_weights(name, weights, rank=ranks[name], scaling=scaling)
+        return stack
+
     def remove(self) -> None:
         """Put the base's own layers back."""
         for path, layer in self.layers.items():

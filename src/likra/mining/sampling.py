@@ -1,25 +1,26 @@
 """Answers sampled from the base model, by transformers' own `generate`."""
 
-import contextlib
 import random
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    PreTrainedModel,
-    StoppingCriteria,
-    StoppingCriteriaList,
-)
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
 
 from likra.errors import InputError
+from likra.generation.text import (
+    LineEnd,
+    blank_end,
+    configured,
+    continuation,
+    end_ids,
+    generation_budget,
+    line_end,
+    prompt_ids,
+)
 from likra.heads.base import Base
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
-from likra.questions.tokens import encode_pairs, prefix_id
+from likra.questions.tokens import encode_pairs
 from likra.reading.budget import Budget
 
 LONGEST = 64  # new tokens at most, unless told otherwise
@@ -70,7 +71,7 @@ class Sampler:
         self._one_line = not any("\n" in completion.strip() for _, completion in worded)
         self._own_line = any("\n" in completion[: -len(completion.lstrip())] for _, completion in worded)
         self._prompts = [prompt_ids(base.tokenizer, prompt)[-room:] for prompt, _ in worded]
-        self._blank = [_blank_end(prompt) for prompt, _ in worded]
+        self._blank = [blank_end(prompt) for prompt, _ in worded]
 
     def propose(
         self, wanted: dict[int, range], progress: Callable[[int], None] = lambda done: None
@@ -98,7 +99,7 @@ class Sampler:
                 progress(start + len(batch))
                 return start + len(batch)
 
-            _budget(self._base.model, self._memory, longest).steps(len(rows), step)
+            generation_budget(self._base.model, self._memory, longest).steps(len(rows), step)
         return {place: [found[place, number] for number in numbers] for place, numbers in wanted.items()}
 
     def _sample(self, rows: Sequence[tuple[int, int]]) -> list[str]:
@@ -106,7 +107,7 @@ class Sampler:
         model, tokenizer = self._base.model, self._base.tokenizer
         prompts = [self._prompts[place] for place, _ in rows]
         width = max(map(len, prompts))
-        ends = _end_ids(model, tokenizer)
+        ends = end_ids(model, tokenizer)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (*ends, 0)[0]
         ids_RT = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
         mask_RT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -117,8 +118,8 @@ class Sampler:
             eos_token_id=ends or None,
             pad_token_id=pad,
         )
-        stop = [_LineEnd(tokenizer, width, self._own_line)] if self._one_line else []
-        with _configured(model, config):
+        stop = [LineEnd(tokenizer, width, self._own_line)] if self._one_line else []
+        with configured(model, config):
             out_RT = model.generate(  # type: ignore[operator]  # transformers wraps it in a way mypy misreads
                 input_ids=ids_RT.to(model.device),
                 attention_mask=mask_RT.to(model.device),
@@ -135,9 +136,9 @@ class Sampler:
     def _text(self, place: int, new: list[int], ends: Sequence[int]) -> str:
         """What was sampled, as a choice: worded again it is the same continuation of the prompt."""
         new = new[: next((index for index, token in enumerate(new) if token in ends), len(new))]
-        text = _continuation(self._base.tokenizer, self._prompts[place], new)
+        text = continuation(self._base.tokenizer, self._prompts[place], new)
         if self._one_line:
-            text = text[: _line_end(text, self._own_line)]
+            text = text[: line_end(text, self._own_line)]
         if not self._verbatim:
             return text.strip()
         # The prompt was read without the spaces that it ends in; they are in it when it is read again.
@@ -165,29 +166,6 @@ class _Draw(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, torch.minimum(tokens_R1, last_R1), 0.0)
 
 
-class _LineEnd(StoppingCriteria):
-    """Ends a row with its first line."""
-
-    def __init__(self, tokenizer: Any, width: int, own_line: bool) -> None:
-        self._tokenizer, self._width, self._own_line = tokenizer, width, own_line
-        self._breaks: dict[int, bool] = {}  # token -> whether it has a new line
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        done = [self._ended(row) for row in input_ids[:, self._width :].tolist()]
-        return torch.tensor(done, device=input_ids.device)
-
-    def _ended(self, new: list[int]) -> bool:
-        if new[-1] not in self._breaks:
-            self._breaks[new[-1]] = "\n" in self._tokenizer.decode([new[-1]])
-        return self._breaks[new[-1]] and _line_end(self._tokenizer.decode(new), self._own_line) is not None
-
-
-def _line_end(text: str, own_line: bool) -> int | None:
-    """Where the first line of an answer ends, if it does; with `own_line` new lines before any text do not count."""
-    place = text.find("\n", len(text) - len(text.lstrip()) if own_line else 0)
-    return None if place < 0 else place
-
-
 def right_pair(question: Question, prompter: Prompter) -> tuple[str, str]:
     """Prompt and completion of a question's right answer."""
     if question.answer is None:
@@ -197,66 +175,6 @@ def right_pair(question: Question, prompter: Prompter) -> tuple[str, str]:
     return pair
 
 
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """What the model reads before an answer: as `encode_pairs` has it, but for new lines at the end, which are kept."""
-    text = prompt.removesuffix(_blank_end(prompt))
-    if not text:
-        return [prefix_id(tokenizer)]
-    has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
-    return list(tokenizer.encode(text, **({"add_special_tokens": False} if has_bos else {})))
-
-
-def _blank_end(prompt: str) -> str:
-    """The spaces that a prompt ends in, which belong to the answer's first token; new lines belong to the prompt."""
-    return prompt[len(prompt.rstrip(" \t")) :]
-
-
 def _length(base: Base, prompt: str, completion: str) -> int:
     [pair] = encode_pairs(base.tokenizer, prompt, [completion], base.max_length)
     return len(pair.completion)
-
-
-def _continuation(tokenizer: Any, prompt: list[int], new: list[int]) -> str:
-    """The text of tokens that follow a prompt, with the first space, which some tokenizers drop at a text's start."""
-
-    def decode(ids: list[int]) -> str:
-        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-    return decode(prompt + new)[len(decode(prompt)) :]
-
-
-def _end_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer: those that the model's makers name, and all that are no text.
-
-    Besides the end of a document that is its beginning: of documents that were packed in training only one of the two
-    may have stood between them.
-    """
-    named = model.generation_config.eos_token_id if model.generation_config is not None else None
-    named = [] if named is None else [named] if isinstance(named, int) else list(named)
-    return list(dict.fromkeys([*tokenizer.all_special_ids, *named]))
-
-
-@contextlib.contextmanager
-def _configured(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
-    """With this generation configuration and nothing of the model's own, such as penalties of repetition."""
-    own = model.generation_config
-    model.generation_config = config
-    try:
-        yield
-    finally:
-        model.generation_config = own
-
-
-def _budget(model: PreTrainedModel, memory: int | None, longest: int) -> Budget:
-    """Tokens, and rows, of one batch of `generate`."""
-    rows, budget = 1, Budget.of(model, memory, 1, longest)
-    while True:
-        try:
-            more = Budget.of(model, memory, 2 * rows, longest)  # the keys and values of twice as many rows
-        except InputError:
-            break
-        # Probabilities are taken in float64: four times what a place with logits is reckoned at.
-        if more.tokens < 2 * rows * longest or more.logits < 8 * rows:
-            break
-        rows, budget = 2 * rows, more
-    return Budget(rows * longest, max(1, budget.logits // 4))

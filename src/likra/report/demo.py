@@ -10,9 +10,10 @@ import torch
 from likra import __version__
 from likra.files import new_folder, write_json
 from likra.heads import Recipe
-from likra.model import NEGATIVE, POSITIVE, write_heads
+from likra.heads.roles import NEGATIVE, POSITIVE
 from likra.questions import Source
 from likra.report import page, plots
+from likra.saved import write_heads
 from likra.study.curve import Curve, head_names
 
 

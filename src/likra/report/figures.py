@@ -26,7 +26,7 @@ from likra.report.canvas import (
     size_axis,
     whisker,
 )
-from likra.report.titles import KIND_TITLES, RIVAL_TITLES, TEST_TITLES
+from likra.report.titles import CALIBRATION_TITLES, KIND_TITLES, RIVAL_TITLES, TEST_TITLES, WAYS
 from likra.study.results import Row, where
 
 
@@ -412,6 +412,80 @@ def _mechanism_of_one(rows: Sequence[Row]) -> list[Drawn]:
     ]
 
 
+def _calibration(rows: Sequence[Row]) -> list[Drawn]:
+    errors, risks = where(rows, quantity="ece"), where(rows, quantity="risk", part="temperature")
+    figure, both = canvas(7.6, 4.2, columns=2, sharey=True)
+    for axes, method in zip(both, ("sft", "likra"), strict=True):
+        at = size_axis(axes, _sizes(errors), "training questions")
+        for part, colour, marker in zip(CALIBRATION_TITLES, (GREY, RED, BLUE), ("x", "o", "s"), strict=True):
+            some = _by_size(errors, method=method, part=part)
+            line(axes, at, some, label=CALIBRATION_TITLES[part], colour=colour, marker=marker)
+        axes.set_title(METHOD_TITLES[method], fontsize=13)
+    both[0].set_ylim(bottom=0)
+    both[0].set_ylabel("expected calibration error")
+    legend_below(figure, both[0], ncols=3)
+    second, axes = canvas()
+    for method in ("base", "sft", "likra"):
+        some = sorted(where(risks, method=method), key=lambda row: row["at"])
+        line(
+            axes,
+            [row["at"] for row in some],
+            some,
+            label=METHOD_TITLES[method],
+            colour=COLOURS[method],
+            marker=MARKERS[method],
+        )
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("coverage (share of questions answered, the surest first)")
+    axes.set_ylabel("risk (share of answers\nthat are wrong)")
+    legend(axes)
+    size = _sizes(risks)[-1]
+    over = "Bands: 95% intervals over seeds (Student's t)."
+    return [
+        Drawn(
+            "calibration",
+            f"Calibration error of the answers given, each judged by a calibration that was fitted to other questions; "
+            f"{_of(rows)}. {over}",
+            figure,
+        ),
+        Drawn(
+            "risk-coverage",
+            f"Answering only when sure, after {size} training questions, by probabilities of one fitted temperature; "
+            f"{_of(rows)}. {over}",
+            second,
+        ),
+    ]
+
+
+def _generation(rows: Sequence[Row]) -> list[Drawn]:
+    ways = [way for way in WAYS if where(rows, method=way)]
+    figure, both = canvas(7.6, 0.34 * len(ways) + 1.8, columns=2, sharey=True)
+    for axes, part, title in zip(both, ("greedy", "drawn"), ("greedy", "drawn at temperature 1"), strict=True):
+        for quantity, colour, marker, label in (
+            ("true", GREEN, "o", "true"),
+            ("false", PINK, "v", "false (a wrong choice)"),
+        ):
+            found = {row["method"]: row for row in where(rows, quantity=quantity, part=part)}
+            some = [(place, found[way]) for place, way in enumerate(reversed(ways)) if way in found]
+            values = [row["value"] for _, row in some]
+            ends = [
+                [max(0.0, row["value"] - row["low"]) for _, row in some],
+                [max(0.0, row["high"] - row["value"]) for _, row in some],
+            ]
+            places = [place for place, _ in some]
+            axes.errorbar(values, places, xerr=ends, fmt=marker, color=colour, capsize=3, ms=6, label=label)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("share of answers")
+        axes.set_title(title, fontsize=13)
+    both[0].set_yticks(range(len(ways)), [WAYS[way] for way in reversed(ways)], fontsize=11)
+    both[0].set_ylabel("who writes")
+    legend_below(figure, both[0])
+    size = _sizes(rows)[-1]
+    return [
+        Drawn("generation", f"Answers written after {size} training questions; {_of(rows)}. {_BANDS}", figure),
+    ]
+
+
 _FIGURES: dict[str, Callable[[Sequence[Row]], list[Drawn]]] = {
     "curve": lambda rows: _each(rows, _curve),
     "models": _models,
@@ -424,4 +498,6 @@ _FIGURES: dict[str, Callable[[Sequence[Row]], list[Drawn]]] = {
     "scaling": lambda rows: _each_source(rows, _scaling),
     "mechanism": _mechanism,
     "paraphrase": lambda rows: _each(rows, _paraphrase),
+    "calibration": lambda rows: _each(rows, _calibration),
+    "generation": lambda rows: _each(rows, _generation),
 }

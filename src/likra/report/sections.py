@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from likra.judge import METHOD_TITLES
 from likra.report.figures import pairs_of, short
-from likra.report.titles import HEAD_TITLES, KIND_TITLES, RIVAL_TITLES, TEST_TITLES
+from likra.report.titles import CALIBRATION_TITLES, HEAD_TITLES, KIND_TITLES, RIVAL_TITLES, TEST_TITLES, WAYS
 from likra.study.results import Row, where
 
 
@@ -306,6 +306,37 @@ def _mechanism(rows: Sequence[Row]) -> Section:
     return Section(sentences, tables)
 
 
+def _calibration(rows: Sequence[Row]) -> Section:
+    last, tables, sentences = max(row["size"] for row in rows), [], []
+    for method in ("base", "sft", "likra"):
+        found = where(rows, quantity="ece", method=method)
+        caption = f"expected calibration error of {METHOD_TITLES[method]}, mean and 95% interval over seeds"
+        tables.append(_pivot(found, caption, "part", CALIBRATION_TITLES, plain, _QUESTIONS))
+        risk = where(rows, quantity="risk", method=method, part="temperature")
+        [half], [whole] = (where(risk, at=coverage) for coverage in (0.5, 1.0))
+        sentences.append(
+            f"{METHOD_TITLES[method]} after {last} {_QUESTIONS} gives {share(whole)} percent wrong answers if it "
+            f"answers always, {share(half)} if it answers the half of which it is surest."
+        )
+    return Section(sentences, tables)
+
+
+def _generation(rows: Sequence[Row]) -> Section:
+    tables = []
+    for part, name in (("greedy", "the likeliest token at each place"), ("drawn", "drawn at temperature 1")):
+        body = []
+        for way, title in WAYS.items():
+            found = where(rows, method=way, part=part)
+            if not found:
+                continue
+            [true], [false] = (where(found, quantity=quantity) for quantity in ("true", "false"))
+            against = [f"{points(row)}, {p_value(row)}" for row in where(found, quantity="difference")]
+            body.append([title, share(true), share(false), *(against or [""])])
+        header = ["who writes", "true, in percent", "false, in percent", "true, minus SFT with the cut-off, in points"]
+        tables.append(Table(f"answers to {rows[0]['count']} questions, {name}", header, body))
+    return Section([], tables)
+
+
 _SECTIONS: dict[str, Callable[[Sequence[Row]], Section]] = {
     "curve": _curve,
     "models": _models,
@@ -318,4 +349,6 @@ _SECTIONS: dict[str, Callable[[Sequence[Row]], Section]] = {
     "scaling": _scaling,
     "mechanism": _mechanism,
     "paraphrase": _paraphrase,
+    "calibration": _calibration,
+    "generation": _generation,
 }

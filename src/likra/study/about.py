@@ -12,5 +12,7 @@ STUDIES: dict[str, str] = {
     "coverage": "The gain by groups of questions (field `group`), and on further models as controls.",
     "scaling": "Accuracy gained per unit of extra compute over a ladder of models, against taking a larger base.",
     "mechanism": "What changes in the model at the jump: the heads' updates, hidden states, what can stand in for it.",
+    "calibration": "How sure is sure: calibration error before and after; answering only when sure.",
+    "generation": "How often written answers are true: base, SFT, both heads together, merged, distilled, best of 16.",
     "paraphrase": "Whether the ratio leans on surface words: test answers reworded.",
 }

@@ -26,6 +26,7 @@ WORKS = {
     "rivals": "likra.study.rivals",
     "trl": "likra.study.rivals_trl",
     "mechanism": "likra.study.mechanism",
+    "generation": "likra.study.generation",
 }
 
 

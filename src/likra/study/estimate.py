@@ -26,7 +26,12 @@ _PUBLISHED = {
 }
 _CHARACTERS = 4  # per token, roughly, of English
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-_READERS = {"rivals": 6, "trl": 1, "mechanism": 60}  # heads judged per size, and looks that cost as much
+_READERS = {
+    "rivals": 6,
+    "trl": 1,
+    "mechanism": 60,
+    "generation": 100,
+}  # heads judged per size, and looks that cost as much
 
 
 @dataclass(frozen=True)

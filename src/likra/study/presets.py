@@ -79,6 +79,8 @@ def _world() -> Preset:
             ("coverage", main),
             ("coverage", dataclasses.replace(three, tasks=controls)),
             ("scaling", dataclasses.replace(main, tasks=ladder)),
+            ("calibration", main),
+            ("generation", three),
             ("mechanism", dataclasses.replace(three, tasks=(task(WORLD), *controls))),
             ("paraphrase", main),
         ),

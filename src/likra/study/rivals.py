@@ -97,7 +97,7 @@ def _merge(
                 continue
             heads = load_heads(heads_path(folder, size))
             for name, weight in zip(names, MERGED_WEIGHTS, strict=True):
-                weights = merged(heads[POSITIVE], heads[NEGATIVE], weight)
+                weights = merged([(1.0, heads[POSITIVE]), (-weight, heads[NEGATIVE])])
                 stack.set_weights(name, weights, rank=rank, scaling=scaling)
             table = score(base, stack, task.test(), task.test_prompter, names, memory=task.memory)
             table.save(path)

@@ -1,0 +1,163 @@
+"""`--model likra` against the harness's own `--model hf`, run once per head: the same tasks, requests and accuracies.
+
+    python benchmarks/harness.py --model FOLDER --data arc-challenge --blimp blimp
+
+Both sides run through `lm_eval.simple_evaluate`. The harness's model reads each task twice, with each head as a PEFT
+adapter, and the two saved lists of likelihoods are put together by hand; its fastest batch size counts. Scores must
+agree within 1e-3 and accuracies be equal before a ratio is printed.
+"""
+
+import argparse
+import contextlib
+import gc
+import io
+import json
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import numpy as np
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from likra import Likra, Question, Recipe, load
+from likra.integrations.harness import LikraLM
+from likra.model import NEGATIVE, POSITIVE
+
+import common
+
+TOLERANCE = 1e-3
+
+
+@dataclass
+class Run:
+    """One evaluation: seconds of the model's readings, and of everything (loading too), scores and accuracy."""
+
+    reading: float
+    whole: float
+    scores: np.ndarray
+    accuracy: float
+
+
+def write_task(folder: Path, name: str, style: str, shots: int, splits: dict[str, list[Question]]) -> dict[str, Any]:
+    """A task on local files, worded as the harness's own of ARC (`qa`) or BLiMP (`empty`) are."""
+    files = {}
+    for split, questions in splits.items():
+        files[split] = str(folder / f"{name}-{split}.jsonl")
+        rows = [{"question": q.text, "choices": list(q.choices), "answer": q.answer} for q in questions]
+        Path(files[split]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": files},
+        "output_type": "multiple_choice",
+        **{f"{'training' if split == 'train' else split}_split": split for split in splits},
+        "doc_to_text": "Question: {{question}}\nAnswer:" if style == "qa" else "",
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "{{answer}}",
+        "num_fewshot": shots,
+        "metric_list": [{"metric": "acc"}],
+    }
+
+
+def evaluate(make: Any, task: dict[str, Any], manager: TaskManager, limit: int | None = None) -> Run:
+    """Load a model and evaluate it."""
+    start = common.now()
+    with contextlib.redirect_stderr(io.StringIO()):
+        lm = make()
+        read, took = lm.loglikelihood, []
+
+        def timed(requests: Any) -> Any:
+            seconds, found = common.seconds(lambda: read(requests, disable_tqdm=True))
+            took.append(seconds)
+            return found
+
+        lm.loglikelihood = timed
+        results = lm_eval.simple_evaluate(lm, tasks=[task], task_manager=manager, limit=limit)
+    whole = common.now() - start
+    scores = [resps[0][0] for sample in results["samples"][task["task"]] for resps in sample["resps"]]
+    del lm
+    gc.collect()
+    return Run(sum(took), whole, np.array(scores), results["results"][task["task"]]["acc,none"])
+
+
+def accuracy_by_hand(scores: np.ndarray, questions: list[Question]) -> float:
+    """The harness's own arithmetic: the first of the highest wins."""
+    values = iter(scores)
+    return float(np.mean([np.argmax([next(values) for _ in q.choices]) == q.answer for q in questions]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="a small pretrained model")
+    parser.add_argument("--data", default="arc-challenge", help="ARC, as `likra train --data` takes it")
+    parser.add_argument("--blimp", default="blimp", help="BLiMP, likewise")
+    parser.add_argument("--questions", type=int, default=200, help="of ARC; of BLiMP five times as many sentence pairs")
+    parser.add_argument("--shots", type=int, default=5, help="of ARC's second run, drawn by the harness per question")
+    parser.add_argument("--batches", default="1,8,32", help="the harness's batch sizes; its fastest counts")
+    options = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+
+    train, test = common.questions(options.data)
+    pairs = load(options.blimp).split(None)
+    pairs = pairs[:: max(1, len(pairs) // (5 * options.questions))][: 5 * options.questions]
+    folder = common.scratch()
+    likra = Likra.from_base(options.model, recipe=Recipe(learning_rate=1e-3))
+    likra.fit(train, limit=64, progress=False).save_pretrained(folder / "heads")
+    splits = {"train": train, "test": test[: options.questions]}
+    tasks = {
+        "ARC-Challenge, 0-shot": (write_task(folder, "arc", "qa", 0, splits), splits["test"]),
+        f"ARC-Challenge, {options.shots}-shot": (
+            write_task(folder, "arc_shots", "qa", options.shots, splits),
+            splits["test"],
+        ),
+        "BLiMP": (write_task(folder, "blimp", "empty", 0, {"test": pairs}), pairs),
+    }
+    manager = TaskManager(include_defaults=False)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    def ours() -> LikraLM:
+        return LikraLM(folder / "heads", dtype="float32", device=device, cache=False)
+
+    def theirs(head: str, batch: int) -> HFLM:
+        adapter = str(folder / "heads" / head)
+        return HFLM(pretrained=options.model, peft=adapter, dtype="float32", batch_size=batch, device=device)
+
+    print(f"{common.machine()}; {options.model}, seed 0; reading alone, and all of it (loading too)\n")
+    print("| task | requests | `hf` twice, s | batch size | likra, s | times faster | all: `hf` twice, s | likra, s "
+        "| times faster | accuracy by hand | likra | largest difference |\n"
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
+    for name, (task, questions) in tasks.items():
+        for make in (ours, lambda: theirs(POSITIVE, 1)):
+            evaluate(make, task, manager, limit=4)
+        found = evaluate(ours, task, manager)
+        runs = {
+            batch: [evaluate(lambda: theirs(head, batch), task, manager) for head in (POSITIVE, NEGATIVE)]  # noqa: B023
+            for batch in map(int, options.batches.split(","))
+        }
+        reading = {batch: sum(run.reading for run in pair) for batch, pair in runs.items()}
+        best = min(reading, key=lambda batch: reading[batch])
+        positive, negative = runs[best]
+        scores = positive.scores - likra.weight * negative.scores
+        worst = float(np.abs(scores - found.scores).max())
+        by_hand = accuracy_by_hand(scores, questions)
+        if worst > TOLERANCE or by_hand != found.accuracy:
+            raise SystemExit(f"{name}: scores differ by {worst}, accuracies are {by_hand} and {found.accuracy}")
+        whole = min(sum(run.whole for run in pair) for pair in runs.values())
+        print(
+            f"| {name} | {len(scores)} | {reading[best]:.2f} | {best} | {found.reading:.2f} "
+            f"| {reading[best] / found.reading:.1f} | {whole:.1f} | {found.whole:.1f} | {whole / found.whole:.1f} "
+            f"| {by_hand:.4f} | {found.accuracy:.4f} | {worst:.1e} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""`likra calibrate`: how sure is sure."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likra.cli import options
+
+
+def calibrate(
+    heads: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that `likra train` wrote.", show_default=False)
+    ],
+    data: options.Data,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="temperature: one number, fitted. isotonic: a rising step function besides; wants hundreds of "
+            "questions."
+        ),
+    ] = "temperature",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Questions to calibrate on: train, validation, test or all; best ones that neither trained the heads "
+            "nor will judge them. [default: validation; without one, what `train --limit` left over]"
+        ),
+    ] = None,
+    shots: options.Shots = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many questions.")] = None,
+    weight: options.Weight = None,
+    normalisation: options.Norm = "raw",
+    base: options.BaseModel = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    quantize: options.Quantize = None,
+    memory: options.Memory = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Let heads say how probable it is that an answer is right; kept in DIR/calibration.json.
+
+    Scores of candidates are log-likelihood ratios, which rank; a calibration turns them into probabilities that hold:
+    of the answers that are given with 80%, about 80% are right. It changes no ranking. `likra score`, `likra eval` and
+    `likra serve` then show probabilities, and answer only when sure with --min-confidence.
+    """
+    from likra.card import write_card
+    from likra.judge.calibration import check_calibration
+    from likra.judge.scores import check_normalisation
+    from likra.questions import load
+
+    check_calibration(method)
+    check_normalisation(normalisation)
+    source = load(data)
+
+    likra = options.open_heads(heads, base, None, None, dtype, device, quantize, trust_remote_code)
+    if split == "train" and likra.training.get("data") == source.name:
+        options.note("these heads were trained on some of these questions; they look surer of them than of others")
+    fitted = likra.calibrate(
+        source,
+        method=method,
+        split=split,
+        shots=shots,
+        limit=limit,
+        weight=weight,
+        normalisation=normalisation,
+        memory=options.in_bytes(memory),
+    )
+    fitted.save(heads)
+    write_card(heads)
+    console = options.console()
+    console.print(
+        f"Expected calibration error: {fitted.before:.4f} before, {fitted.after:.4f} after ({fitted.questions} "
+        f"questions of {fitted.split or 'the data'}, each judged by a calibration fitted to others)."
+    )
+    console.print(f"Temperature {fitted.calibration.temperature:.3g}. Kept in {heads}.", soft_wrap=True, markup=False)

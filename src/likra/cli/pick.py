@@ -1,0 +1,56 @@
+"""`likra pick`: the best of n."""
+
+import dataclasses
+import json as jsonlib
+from typing import Annotated
+
+import typer
+
+from likra.cli import options
+
+
+def pick(
+    heads: options.Heads,
+    prompt: Annotated[str, typer.Option(help="The question.", show_default=False)],
+    n: Annotated[int, typer.Option("--n", min=1, help="Answers drawn from the base.")] = 16,
+    temperature: Annotated[float, typer.Option(help="Of the draws; above 0.")] = 1.0,
+    max_tokens: options.MaxTokens = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    weight: options.Weight = None,
+    normalisation: options.Norm = "raw",
+    min_confidence: options.MinConfidence = None,
+    json: options.Json = False,
+    base: options.BaseModel = None,
+    revision: options.HeadsRevision = None,
+    base_revision: options.BaseRevision = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    quantize: options.Quantize = None,
+    memory: options.Memory = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Best of n: draw answers from the untrained base and rank them by the heads' ratio.
+
+    Answers that are drawn twice are ranked once. A probability (calibrated heads) is that of being the right one, if
+    one of the answers drawn is right.
+    """
+    from likra.judge.scores import check_normalisation
+
+    check_normalisation(normalisation)
+
+    from likra.generation import Decoding
+
+    decoding = Decoding(max_tokens, n, temperature, seed=seed)
+
+    from likra.cli.score import show
+
+    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
+    if weight is not None:
+        likra.weight = weight
+    ranked = likra.pick(prompt, decoding=decoding, normalisation=normalisation, memory=options.in_bytes(memory))
+    sure = likra.is_sure(ranked[0], min_confidence)
+    if json:
+        found = [dataclasses.asdict(candidate) for candidate in ranked]
+        typer.echo(jsonlib.dumps(found if sure else [], ensure_ascii=False))
+    else:
+        show(ranked, sure)

@@ -1,0 +1,60 @@
+"""`likra push`: heads on the Hugging Face hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likra.cli import options
+
+
+def push(
+    heads: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that `likra train` wrote.", show_default=False)
+    ],
+    repository: Annotated[
+        str, typer.Argument(metavar="OWNER/NAME", help="Where to; made if there is none.", show_default=False)
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Let only you see a new repository.")] = False,
+    revision: Annotated[
+        str | None, typer.Option(metavar="BRANCH", help="Branch to commit to, made if there is none. [default: main]")
+    ] = None,
+    create_pr: Annotated[
+        bool, typer.Option("--create-pr", help="Open a pull request, for repositories of others.")
+    ] = False,
+    curve: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Show the learning curve that `likra study curve` or `likra demo` left in this folder on the card.",
+        ),
+    ] = None,
+) -> None:
+    """Publish heads on the Hugging Face hub, with a model card.
+
+    Log in first: `hf auth login`, or set HF_TOKEN. Only what belongs to the heads is sent: the adapters, likra.json,
+    losses.jsonl, what `likra calibrate` and `likra eval --record` found, and the card, README.md, which is written
+    anew. Others load them with `likra score OWNER/NAME ...`, or `Likra.from_pretrained("OWNER/NAME")`.
+    """
+    from likra import hub
+    from likra.card import write_card
+    from likra.saved import FILES, own_files, read_manifest
+
+    base = read_manifest(heads)["base"]
+    if curve:
+        from likra.report.card_curve import keep_curve
+
+        keep_curve(curve, base["name"], heads)
+    write_card(heads, repository=repository)
+    if Path(base["name"]).exists():
+        options.note(f"the base of these heads, {base['name']}, is a folder here; who loads them needs a copy of it")
+    address = hub.publish(
+        heads,
+        repository,
+        own_files(heads),
+        FILES,
+        private=private or None,
+        revision=revision,
+        create_pr=create_pr,
+    )
+    options.console().print(address, soft_wrap=True, markup=False)

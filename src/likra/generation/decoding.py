@@ -1,0 +1,171 @@
+"""Text that readers write together: greedy, sampled, or with beams."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import GenerationConfig, StoppingCriteriaList
+
+from likra.errors import InputError
+from likra.generation.contrast import Contrast, combined
+from likra.generation.text import LineEnd, configured, continuation, end_ids, generation_budget, line_end
+from likra.generation.twin import read_by
+from likra.heads.base import Base
+from likra.heads.stack import HeadStack
+from likra.reading.budget import Budget
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen.
+
+    Attributes:
+        max_tokens: New tokens at most.
+        answers: Texts per prompt.
+        temperature: Divides the scores before a token is drawn; 0: the likeliest token is taken.
+        top_p: Draw from the likeliest tokens that have this share of the probability.
+        beams: Beams of a search for the likeliest text; 1: none.
+        seed: Seed of the draws.
+    """
+
+    max_tokens: int = 64
+    answers: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    beams: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "answers", "beams"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{_flag(name)} {getattr(self, name)}: must be 1 or more.")
+        if not 0 <= self.temperature < float("inf"):
+            raise InputError(f"--temperature {self.temperature}: must be a number, 0 (greedy) or more.")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"--top-p {self.top_p}: must be above 0, and 1 at most.")
+        if self.temperature == 0 and self.answers > self.beams:
+            raise InputError(
+                f"--n {self.answers}: several texts need draws (--temperature above 0) or as many --beams."
+            )
+        if self.temperature and self.beams > 1:
+            raise InputError("--beams: a search takes the likeliest text; leave --temperature at 0, or beams at 1.")
+
+
+def _flag(name: str) -> str:
+    return {"answers": "--n"}.get(name, f"--{name.replace('_', '-')}")
+
+
+def generate(
+    base: Base,
+    stack: HeadStack | None,
+    readers: Sequence[str],
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    contrast: Contrast | None = None,
+    *,
+    one_line: bool = False,
+    memory: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[list[list[int]]]:
+    """New tokens after each prompt: `decoding.answers` lists of them, with the token that ends them if one does.
+
+    All readers read in one batch, each with keys and values of its own. (What is drawn depends on which prompts share a
+    batch, as always with `generate`.)
+
+    Args:
+        base: The base.
+        stack: The heads, or None where only the base writes.
+        readers: One reader (a head, or `base`), who writes alone; or two, who write together: p+ and p-.
+        prompts: Token ids of each prompt, at least one.
+        decoding: How tokens are chosen.
+        contrast: How two readers are combined; default: `Contrast()`.
+        one_line: Whether an answer ends with its first line.
+        memory: Bytes that this may take beside the model; None: a share of what is free.
+        progress: Called with the number of prompts that are done.
+
+    Raises:
+        InputError: A prompt and an answer are longer than the model's context, or scores are not finite.
+    """
+    if not prompts:
+        return []
+    longest = max(map(len, prompts)) + decoding.max_tokens
+    if longest > base.max_length:
+        raise InputError(
+            f"a prompt has {longest - decoding.max_tokens} tokens, and --max-tokens {decoding.max_tokens} more may "
+            f"follow, but the model reads {base.max_length}; shorten one of them."
+        )
+    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+    found: dict[int, list[list[int]]] = {}
+    # The rows of one prompt: every reader's, for every text that is written or searched.
+    each = len(readers) * max(decoding.answers, decoding.beams)
+
+    def step(start: int, budget: Budget) -> int:
+        length = (len(prompts[order[start]]) + decoding.max_tokens) * each
+        some = order[start : start + max(1, min(budget.tokens // length, budget.logits // each))]
+        new = _write(
+            base, stack, readers, [prompts[p] for p in some], decoding, contrast or Contrast(), one_line, start
+        )
+        found.update(zip(some, new, strict=True))
+        progress(len(found))
+        return start + len(some)
+
+    generation_budget(base.model, memory, longest).steps(len(order), step)
+    return [found[place] for place in range(len(prompts))]
+
+
+def _write(
+    base: Base,
+    stack: HeadStack | None,
+    readers: Sequence[str],
+    prompts: Sequence[list[int]],
+    decoding: Decoding,
+    contrast: Contrast,
+    one_line: bool,
+    number: int,
+) -> list[list[list[int]]]:
+    """One batch."""
+    model, tokenizer = base.model, base.tokenizer
+    width, ends = max(map(len, prompts)), end_ids(model, tokenizer)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (*ends, 0)[0]
+    ids_RT = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask_RT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    drawn = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
+    config = GenerationConfig(
+        do_sample=bool(drawn),
+        num_beams=decoding.beams,
+        num_return_sequences=decoding.answers,
+        max_new_tokens=decoding.max_tokens,
+        eos_token_id=ends or None,
+        pad_token_id=pad,
+        **drawn,
+    )
+
+    def scores(logits: list[torch.Tensor]) -> torch.Tensor:
+        if not all(bool(torch.isfinite(one).any(-1).all()) for one in logits):
+            raise InputError("the model's logits are not finite, so nothing can be written; use --dtype float32.")
+        return combined(logits[0], logits[1], contrast) if len(logits) == 2 else logits[0].float()
+
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), configured(model, config), read_by(base, stack, readers, scores) as cache:
+        torch.manual_seed(decoding.seed * 1_000_003 + number)
+        out_RT = model.generate(  # type: ignore[operator]  # transformers wraps it in a way mypy misreads
+            input_ids=ids_RT.to(model.device),
+            attention_mask=mask_RT.to(model.device),
+            past_key_values=cache,
+            stopping_criteria=StoppingCriteriaList([LineEnd(tokenizer, width, False)] if one_line else []),
+        )
+    # A row that ended before the others is filled up; its first end stands.
+    rows = [_ended(row, ends) for row in out_RT[:, width:].tolist()]
+    return [rows[place : place + decoding.answers] for place in range(0, len(rows), decoding.answers)]
+
+
+def _ended(new: list[int], ends: Sequence[int]) -> list[int]:
+    stop = next((place + 1 for place, token in enumerate(new) if token in ends), len(new))
+    return new[:stop]
+
+
+def as_text(base: Base, prompt: list[int], new: list[int], *, one_line: bool) -> str:
+    """The text of new tokens after a prompt, without what ends it."""
+    ends = end_ids(base.model, base.tokenizer)
+    text = continuation(base.tokenizer, prompt, [token for token in new if token not in ends])
+    return text[: line_end(text, False)] if one_line else text

@@ -1,0 +1,113 @@
+"""Between text and the tokens that `generate` takes and gives."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria
+
+from likra.errors import InputError
+from likra.questions.prompts import word
+from likra.questions.question import Question
+from likra.questions.tokens import prefix_id
+from likra.reading.budget import Budget
+
+#: Styles in which an answer is one line: the next line would be another question.
+ONE_LINE = ("qa", "truthfulqa", "plain")
+
+
+class LineEnd(StoppingCriteria):
+    """Ends a row with its first line."""
+
+    def __init__(self, tokenizer: Any, width: int, own_line: bool) -> None:
+        self._tokenizer, self._width, self._own_line = tokenizer, width, own_line
+        self._breaks: dict[int, bool] = {}  # token -> whether it has a new line
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        done = [self._ended(row) for row in input_ids[:, self._width :].tolist()]
+        return torch.tensor(done, device=input_ids.device)
+
+    def _ended(self, new: list[int]) -> bool:
+        if new[-1] not in self._breaks:
+            self._breaks[new[-1]] = "\n" in self._tokenizer.decode([new[-1]])
+        return self._breaks[new[-1]] and line_end(self._tokenizer.decode(new), self._own_line) is not None
+
+
+def line_end(text: str, own_line: bool) -> int | None:
+    """Where the first line of an answer ends, if it does; with `own_line` new lines before any text do not count."""
+    place = text.find("\n", len(text) - len(text.lstrip()) if own_line else 0)
+    return None if place < 0 else place
+
+
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """What the model reads before an answer: as `encode_pairs` has it, but for new lines at the end, which are kept."""
+    text = prompt.removesuffix(blank_end(prompt))
+    if not text:
+        return [prefix_id(tokenizer)]
+    has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
+    return list(tokenizer.encode(text, **({"add_special_tokens": False} if has_bos else {})))
+
+
+def blank_end(prompt: str) -> str:
+    """The spaces that a prompt ends in, which belong to the answer's first token; new lines belong to the prompt."""
+    return prompt[len(prompt.rstrip(" \t")) :]
+
+
+def continuation(tokenizer: Any, prompt: list[int], new: list[int]) -> str:
+    """The text of tokens that follow a prompt, with the first space, which some tokenizers drop at a text's start."""
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    return decode(prompt + new)[len(decode(prompt)) :]
+
+
+def end_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: those that the model's makers name, and all that are no text.
+
+    Besides the end of a document that is its beginning: of documents that were packed in training only one of the two
+    may have stood between them.
+    """
+    named = model.generation_config.eos_token_id if model.generation_config is not None else None
+    named = [] if named is None else [named] if isinstance(named, int) else list(named)
+    return list(dict.fromkeys([*tokenizer.all_special_ids, *named]))
+
+
+@contextlib.contextmanager
+def configured(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """With this generation configuration and nothing of the model's own, such as penalties of repetition."""
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def generation_budget(model: PreTrainedModel, memory: int | None, longest: int) -> Budget:
+    """Tokens, and rows, of one batch of `generate`."""
+    rows, budget = 1, Budget.of(model, memory, 1, longest)
+    while True:
+        try:
+            more = Budget.of(model, memory, 2 * rows, longest)  # the keys and values of twice as many rows
+        except InputError:
+            break
+        # Probabilities are taken in float64: four times what a place with logits is reckoned at.
+        if more.tokens < 2 * rows * longest or more.logits < 8 * rows:
+            break
+        rows, budget = 2 * rows, more
+    return Budget(rows * longest, max(1, budget.logits // 4))
+
+
+def wording(style: str, text: str) -> str:
+    """The prompt of a question in a style, as heads of that style learned to answer it.
+
+    Raises:
+        InputError: In that style an answer is no continuation of a prompt.
+    """
+    if style == "cloze":
+        raise InputError("these heads learned to fill in blanks; they do not go on with a prompt.")
+    if style == "empty":
+        return text
+    return word(style, Question("prompt", text, ("",)), 0)[0]

@@ -1,0 +1,77 @@
+"""Several readers of the same rows in one batch, while `generate` sees one row of each."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from likra.heads.base import Base
+from likra.heads.stack import HeadStack
+from likra.likelihood.table import BASE
+
+
+class ReadersCache(DynamicCache):
+    """Keys and values of every reader's rows, reader after reader; `generate` knows of the first one's rows only."""
+
+    readers = 1
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        rows = [beam_idx + reader * len(beam_idx) for reader in range(self.readers)]
+        super().reorder_cache(torch.cat(rows))  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def read_by(
+    base: Base,
+    stack: HeadStack | None,
+    readers: Sequence[str],
+    combine: Callable[[list[torch.Tensor]], torch.Tensor],
+) -> Iterator[ReadersCache]:
+    """Within the block a forward pass of the base is one of all readers, and its logits are what they say together.
+
+    Args:
+        base: The base, whose `generate` is called within the block with the cache that it yields.
+        stack: The heads, or None where only the base reads.
+        readers: Names of heads, or `base`.
+        combine: Takes each reader's logits [R, V] at the rows' last tokens and gives scores [R, V].
+    """
+    model = base.model
+    own = model.forward
+    was = model.__dict__.get("forward")
+
+    @functools.wraps(own)
+    def forward(**inputs: Any) -> Any:
+        ids_RT, cache = inputs["input_ids"], inputs.get("past_key_values")
+        rows, length = ids_RT.shape
+        first = cache is None or cache.get_seq_length() == 0
+        tokens = rows * length
+        spans = [(name, place * tokens, (place + 1) * tokens) for place, name in enumerate(readers) if name != BASE]
+        if stack and first and stack.activation == "answer":
+            # Of a whole prompt, heads that act on answers only read the end.
+            reach = [
+                stack.reach(tuple(row[mask.bool()].tolist()))
+                for row, mask in zip(ids_RT, inputs["attention_mask"], strict=True)
+            ]
+            ends = [(name, start + (row + 1) * length, row) for name, start, _ in spans for row in range(rows)]
+            spans = [(name, end - reach[row], end) for name, end, row in ends]
+        for key, value in inputs.items():
+            if isinstance(value, torch.Tensor) and value.dim() > 1 and len(value) == rows:
+                inputs[key] = value.repeat(len(readers), *[1] * (value.dim() - 1))
+        with stack.active(spans, len(readers) * tokens) if stack and spans else contextlib.nullcontext():
+            out = own(**inputs)
+        out.logits = combine(list(out.logits[:, -1].chunk(len(readers))))[:, None]
+        return out
+
+    model.forward = forward  # type: ignore[method-assign]
+    try:
+        kept = ReadersCache(config=model.config)
+        kept.readers = len(readers)
+        yield kept
+    finally:
+        if was is None:
+            del model.forward
+        else:  # a hook's own, of a model that is spread over devices
+            model.forward = was

@@ -1,0 +1,3 @@
+"""The two heads of a Likra."""
+
+POSITIVE, NEGATIVE = "positive", "negative"

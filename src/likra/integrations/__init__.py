@@ -1,0 +1,1 @@
+"""likra inside other people's programs."""

@@ -1,0 +1,183 @@
+"""Heads on disk: what a folder of them holds, where it is found, and that it is what was saved."""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, cast
+
+from likra import __version__, hub
+from likra.errors import InputError
+from likra.files import sha256, write_json
+from likra.heads.adapters import CONFIG, WEIGHTS, write_adapter
+from likra.heads.recipe import Recipe
+from likra.heads.roles import NEGATIVE, POSITIVE
+from likra.heads.roles import NEGATIVE, POSITIVE
+from likra.heads.stack import HeadStack
+from likra.heads.training import Step
+from likra.judge.calibration import FILE as CALIBRATION
+from likra.judge.scores import check_weight
+
+MANIFEST, LOSSES, CARD = "likra.json", "losses.jsonl", "README.md"
+EVALUATIONS = "evaluations.json"
+CURVE, CURVE_FIGURE = "curve.json", "curve.png"
+
+#: What may be known of heads beside themselves. It changes later, so the manifest has no digests of it.
+EXTRAS = (CARD, CALIBRATION, EVALUATIONS, CURVE, CURVE_FIGURE)
+#: All that a heads folder holds; nothing else is fetched from the hub, or sent there.
+FILES = (MANIFEST, LOSSES, *EXTRAS, f"*/{CONFIG}", f"*/{WEIGHTS}")
+
+#: An evaluation with these alike replaces an earlier one.
+SETTINGS = ("data", "split", "shots", "sampled_shots", "limit", "weight", "normalisation")
+
+
+def write_heads(
+    folder: Path,
+    stack: HeadStack,
+    names: Mapping[str, str],
+    recipe: Recipe,
+    weight: float,
+    style: str,
+    training: dict[str, Any],
+    losses: Sequence[Step] = (),
+) -> None:
+    """Write heads of a stack as `Likra.from_pretrained` reads them.
+
+    Args:
+        folder: Where to; new or empty.
+        stack: The stack.
+        names: role (`positive`, `negative`) -> name of its head in the stack.
+        recipe, weight, style, training, losses: As `Likra` has them.
+    """
+    for role, name in names.items():
+        write_adapter(stack, name, folder / role)
+    with (folder / LOSSES).open("w", encoding="utf-8") as log:
+        log.writelines(f"{step.as_json()}\n" for step in losses)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    base = stack.base
+    manifest = {
+        "likra": __version__,
+        "base": {"name": base.name, "revision": base.revision, "fingerprint": base.fingerprint},
+        "heads": {role: role for role in names},
+        "weight": weight,
+        "prompt": {"style": style},
+        "activation": stack.activation,
+        "invocation": list(stack.invocation),
+        "recipe": recipe.as_dict(),
+        "training": training,
+        "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def find_heads(where: str | Path, revision: str | None = None) -> tuple[Path, str | None]:
+    """The folder of some heads, and their commit where they come from the hub.
+
+    Args:
+        where: A folder, or `owner/name` on the Hugging Face hub; a folder wins.
+        revision: Branch, tag or commit on the hub; default: its main branch.
+
+    Raises:
+        InputError: There is neither, or the repository cannot be fetched or holds no heads.
+    """
+    folder = Path(where)
+    if folder.exists():
+        if revision is not None:
+            raise InputError(
+                f"--revision {revision}: {folder} is a folder here, and a folder has no revisions; to choose that of "
+                "its base, give --base-revision."
+            )
+        return folder, None
+    meant = [path.name for path in folder.parent.glob("*") if (path / MANIFEST).is_file()]
+    close = difflib.get_close_matches(folder.name, meant, 1)
+    guess = f"; did you mean {folder.parent / close[0]}?" if close else ""
+    if not hub.is_id(folder.as_posix()):
+        raise InputError(f"{folder}: no such folder; `likra train` writes one{guess or '.'}")
+    try:
+        found, commit = hub.fetch(folder.as_posix(), FILES, revision)
+    except InputError as error:
+        raise InputError(f"{error} (Nor is there such a folder here{guess or '.'})") from None
+    if not (found / MANIFEST).is_file():
+        raise InputError(
+            f"{folder}: this repository holds no heads (it has no {MANIFEST}). Give one that `likra push` made; plain "
+            "PEFT adapters are loaded by Likra.from_adapters."
+        )
+    return found, commit
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The `likra.json` of a heads folder, once every file that it lists has been checked.
+
+    Raises:
+        InputError: The folder or a file is missing, outside the folder, or not what was written.
+    """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; `likra train` writes one.")
+    if not path.exists():
+        raise InputError(f"{path}: is missing, so {folder} is no heads folder; `likra train` writes one.")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        files, heads = dict(manifest["files"]), dict(manifest["heads"])
+        if not heads or not set(heads) <= {POSITIVE, NEGATIVE}:
+            raise ValueError(f"its heads are {', '.join(heads) or 'none'}")
+        Recipe(**manifest["recipe"])
+        check_weight(manifest["weight"])
+        _ = [manifest["base"][key] for key in ("name", "revision", "fingerprint")]
+        _ = manifest["prompt"]["style"], manifest["training"], manifest["activation"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); copy the folder again.") from None
+    needed = {f"{where}/{file}" for where in heads.values() for file in (CONFIG, WEIGHTS)} | {LOSSES}
+    for name in sorted(needed | set(files)):
+        if not _inside(name):
+            raise InputError(f"{path}: names a file outside its folder ({name}); do not use it.")
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: is missing; copy the whole folder again.")
+        if sha256(folder / name) != files.get(name):
+            raise InputError(
+                f"{folder / name}: is not the file that was saved (truncated or changed); copy the folder again."
+            )
+    return cast(dict[str, Any], manifest)
+
+
+def _inside(name: str) -> bool:
+    """Whether a relative path stays in its folder, on any system."""
+    return not any(
+        path.drive or path.root or ".." in path.parts for path in (PurePosixPath(name), PureWindowsPath(name))
+    )
+
+
+def own_files(folder: Path) -> list[str]:
+    """The files of a heads folder that belong to its heads, by name; whatever else lies there is not among them.
+
+    Raises:
+        InputError: As `read_manifest`.
+    """
+    return [MANIFEST, *read_manifest(folder)["files"], *(name for name in EXTRAS if (folder / name).is_file())]
+
+
+def read_evaluations(folder: Path) -> list[dict[str, Any]]:
+    """What `likra eval --record` found, oldest first; none where nothing was recorded.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    path = folder / EVALUATIONS
+    if not path.exists():
+        return []
+    try:
+        evaluations = json.loads(path.read_text(encoding="utf-8"))
+        for one in evaluations:
+            _ = [one[key] for key in (*SETTINGS, "questions", "date")]
+            _ = [float(value[key]) for value in one["methods"].values() for key in ("accuracy", "low", "high")]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: is damaged ({type(error).__name__}: {error}); remove it, and record again."
+        ) from None
+    return cast(list[dict[str, Any]], evaluations)
+
+
+def record_evaluation(evaluation: dict[str, Any], folder: Path) -> None:
+    """Keep an evaluation with its heads, in place of an earlier one with the same `SETTINGS`."""
+    kept = [one for one in read_evaluations(folder) if any(one[key] != evaluation[key] for key in SETTINGS)]
+    write_json(folder / EVALUATIONS, [*kept, evaluation])

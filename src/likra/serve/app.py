@@ -1,0 +1,179 @@
+"""The HTTP application: what each path answers."""
+
+import functools
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBearer
+
+from likra import __version__
+from likra.errors import InputError
+from likra.likelihood import Likelihoods
+from likra.model import Likra
+from likra.serve.batcher import Batcher, Overloaded
+from likra.serve.gate import Gate
+from likra.serve.limits import Limits
+from likra.serve.metrics import Metrics
+from likra.serve.page import PAGE, POLICY
+from likra.serve.schemas import (
+    ApiVersion,
+    Document,
+    Health,
+    Meta,
+    RankedDocument,
+    Refusal,
+    RerankRequest,
+    RerankResponse,
+    ScoredChoice,
+    ScoreRequest,
+    ScoreResponse,
+    Usage,
+)
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "The body cannot be parsed."},
+    401: {"model": Refusal, "description": "The key is missing or wrong."},
+    408: {"model": Refusal, "description": "The body did not arrive in time."},
+    413: {"model": Refusal, "description": "The body is too large."},
+    422: {"model": Refusal, "description": "The request cannot be answered as it is."},
+    429: {"model": Refusal, "description": "Too many requests are waiting; Retry-After says when to try again."},
+}
+
+
+def create_app(
+    likra: Likra, name: str, limits: Limits | None = None, *, key: str | None = None, memory: int | None = None
+) -> FastAPI:
+    """The application; runs under any ASGI server, in one process.
+
+    Args:
+        likra: Scores the candidates; nothing else may use it while the application runs.
+        name: What is being served, as clients see it.
+        limits: What a request may be.
+        key: The bearer token that clients must send, if any.
+        memory: Bytes that reading may take beside the model; default: a share of what is free.
+    """
+    limits = limits or Limits()
+    metrics = Metrics()
+    batcher = Batcher(functools.partial(likra.likelihoods, memory=memory), limits, metrics.read)
+    metrics.waiting.set_function(lambda: batcher.waiting)
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        batcher.start()
+        yield
+        batcher.stop()
+
+    # The gate checks the key; this only says so in /openapi.json.
+    secured = [Security(HTTPBearer(auto_error=False))] if key else []
+    app = FastAPI(title="likra", version=__version__, redoc_url=None, lifespan=running)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(InputError, _unusable)
+    app.add_exception_handler(Overloaded, _overloaded)
+
+    async def ask(question: str, candidates: Sequence[str]) -> Likelihoods:
+        limits.check(question, candidates)
+        return await batcher.likelihoods(likra.check_question(question, candidates))
+
+    @app.post("/v1/score", responses=_REFUSALS, dependencies=secured)
+    async def score(request: ScoreRequest) -> ScoreResponse:
+        """Score candidate answers to a question."""
+        table = await ask(request.question, request.choices)
+        weight = likra.weight if request.weight is None else request.weight
+        [candidates] = likra.candidates(table, weight=weight)
+        best = max(range(len(candidates)), key=lambda place: candidates[place].score)
+        sure = likra.is_sure(candidates[best], request.min_confidence)
+        return ScoreResponse(
+            model=name,
+            weight=weight,
+            choices=[ScoredChoice.model_validate(candidate) for candidate in candidates],
+            answer=best if sure else None,
+            abstained=not sure,
+        )
+
+    # Cohere's clients send to /v1 or /v2, Jina's to /v1, vLLM's to all three.
+    @app.post("/v1/rerank", responses=_REFUSALS, dependencies=secured)
+    @app.post("/v2/rerank", responses=_REFUSALS, dependencies=secured)
+    @app.post("/rerank", responses=_REFUSALS, dependencies=secured)
+    async def rerank(request: RerankRequest, http: Request) -> RerankResponse:
+        """Rank documents for a query, in the form of Cohere, Jina and vLLM."""
+        texts = [document if isinstance(document, str) else document.text for document in request.documents]
+        table = await ask(request.query, texts)
+        [candidates] = likra.candidates(table)
+        ranked = sorted(range(len(candidates)), key=lambda place: -candidates[place].score)
+        results = []
+        for place in ranked[: request.top_n or None]:
+            candidate = candidates[place]
+            results.append(
+                RankedDocument(
+                    index=place,
+                    relevance_score=candidate.score if candidate.probability is None else candidate.probability,
+                    document=None if request.return_documents is False else Document(text=candidate.text),
+                )
+            )
+        return RerankResponse(
+            id=str(uuid.uuid4()),
+            model=request.model or name,
+            results=results,
+            usage=Usage(total_tokens=int(table.tokens_QC.sum())),
+            meta=Meta(api_version=ApiVersion(version="2" if http.url.path.startswith("/v2/") else "1")),
+        )
+
+    @app.get("/health")
+    async def health() -> Health:
+        """Whether the server is there, and what it serves."""
+        fitted = likra.calibration
+        return Health(
+            status="ok",
+            version=__version__,
+            model=name,
+            heads=list(likra.heads),
+            weight=likra.weight,
+            style=likra.style,
+            calibrated=fitted is not None and fitted.calibration.of(likra.weight, "raw"),
+            key_required=key is not None,
+        )
+
+    @app.get("/metrics", dependencies=secured, response_class=Response, responses={401: _REFUSALS[401]})
+    async def counters() -> Response:
+        """What Prometheus collects."""
+        return Response(metrics.text(), media_type=metrics.content_type)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return Response(PAGE, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+
+    paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(Gate, limits=limits, metrics=metrics, paths=paths, key=key)
+    return app
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    """One line about the first thing that is wrong; what was sent is not sent back."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part)[:40] for part in first["loc"][1:])
+    reason = first.get("ctx", {}).get("error", first["msg"]) if first["type"] == "json_invalid" else first["msg"]
+    where = "the body" if not place else f"the body, at byte {place}" if first["type"] == "json_invalid" else place
+    return _refusal(422, f"{where}: {reason}")
+
+
+async def _unusable(request: Request, error: Exception) -> JSONResponse:
+    return _refusal(422, str(error))
+
+
+async def _overloaded(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Overloaded)
+    response = _refusal(429, str(error))
+    response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _refusal(status: int, detail: str) -> JSONResponse:
+    # What was sent may hold half a surrogate pair, which cannot be written as UTF-8.
+    line = " ".join(detail.encode("utf-8", "backslashreplace").decode().split())
+    return JSONResponse({"detail": line}, status)

@@ -1,0 +1,146 @@
+"""Requests of many clients, read together: one thread runs the model, on what has gathered in a few milliseconds."""
+
+import asyncio
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from likra.likelihood import Likelihoods
+from likra.questions import Question
+from likra.serve.limits import Limits
+
+Reader = Callable[[Sequence[Question]], Likelihoods]
+
+
+class Overloaded(Exception):
+    """A request that will not be answered in time.
+
+    Attributes:
+        retry_after: Seconds after which it is worth another try.
+    """
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"too many requests are waiting; try again in {retry_after} s.")
+        self.retry_after = retry_after
+
+
+@dataclass
+class _Job:
+    question: Question
+    accepted: float = field(default_factory=time.monotonic)
+    answer: "Future[Likelihoods]" = field(default_factory=Future)
+
+
+class Batcher:
+    """Gathers questions, and has them read by one thread, which alone touches the model."""
+
+    def __init__(
+        self, read: Reader, limits: Limits, on_batch: Callable[[int, float], None] = lambda candidates, seconds: None
+    ) -> None:
+        """
+        Args:
+            read: Reads a batch of questions; called in one thread only.
+            limits: How long to gather, how much to read together, how many may wait, and how long.
+            on_batch: Called with (candidates, seconds) of each batch that was read.
+        """
+        self._read = read
+        self._limits = limits
+        self._on_batch = on_batch
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="likra-model", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be read."""
+        return len(self._waiting)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read what was accepted, and end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    async def likelihoods(self, question: Question) -> Likelihoods:
+        """The table of one question, which was read with those of other callers.
+
+        Raises:
+            Overloaded: Too many wait already, or the answer does not come in time.
+            InputError: The question cannot be read; nobody else's is spoiled by it.
+        """
+        job = _Job(question)
+        with self._changed:
+            if self._stopping or len(self._waiting) >= self._limits.max_queue:
+                raise Overloaded(self._retry_after())
+            self._waiting.append(job)
+            self._changed.notify()
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(job.answer), self._limits.timeout)
+        except TimeoutError:
+            raise Overloaded(self._retry_after()) from None
+
+    def _retry_after(self) -> int:
+        """As long as the oldest has waited by now."""
+        oldest = next(iter(self._waiting), None)
+        return max(1, math.ceil(time.monotonic() - oldest.accepted)) if oldest else 1
+
+    def _run(self) -> None:
+        while self._waiting or not self._stopping:
+            if batch := self._gather():
+                self._answer(batch)
+
+    def _gather(self) -> list[_Job]:
+        """The next jobs to read together; those that nobody waits for any more are dropped."""
+        limit = self._limits.max_batch
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            if self._waiting:
+                rest = self._waiting[0].accepted + self._limits.max_wait - time.monotonic()
+                self._changed.wait_for(
+                    lambda: self._stopping or sum(len(job.question.choices) for job in self._waiting) >= limit,
+                    timeout=max(0.0, rest),
+                )
+            batch: list[_Job] = []
+            size = 0
+            while self._waiting and (not batch or size + len(self._waiting[0].question.choices) <= limit):
+                job = self._waiting.popleft()
+                if job.answer.set_running_or_notify_cancel():
+                    batch.append(job)
+                    size += len(job.question.choices)
+            return batch
+
+    def _answer(self, batch: list[_Job]) -> None:
+        start = time.monotonic()
+        try:
+            table = self._read([job.question for job in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].answer.set_exception(error)
+                return
+            # The one at fault is found by halving, and the others are answered.
+            middle = len(batch) // 2
+            self._answer(batch[:middle])
+            self._answer(batch[middle:])
+            return
+        self._on_batch(sum(len(job.question.choices) for job in batch), time.monotonic() - start)
+        for row, job in enumerate(batch):
+            job.answer.set_result(_one(table, row))
+
+
+def _one(table: Likelihoods, row: int) -> Likelihoods:
+    """The table of one of its questions."""
+    question = table.questions[row]
+    here = (slice(row, row + 1), slice(len(question.choices)))
+    return Likelihoods(
+        table.heads, [question], table.logprob_HQC[:, *here], table.tokens_QC[here], table.cut_QC[here], table.meta
+    )

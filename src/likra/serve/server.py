@@ -1,0 +1,62 @@
+"""Runs the application: one address, and an end that answers what was accepted."""
+
+import math
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from likra.errors import InputError
+from likra.serve.limits import Limits
+
+_BACKLOG = 2048
+_GRACE = 5.0  # seconds beyond the time limit, after which not even a shutdown waits
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket at that address, which does not listen yet.
+
+    Raises:
+        InputError: The address is not this machine's, or is taken.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--host {host} --port {port}: {reason}; choose another address.") from None
+    return bound
+
+
+def serve(app: FastAPI, bound: socket.socket, limits: Limits, ready: Callable[[], None]) -> None:
+    """Answer until SIGINT or SIGTERM; then take no more, answer what was accepted, and return.
+
+    Args:
+        app: The application.
+        bound: Where clients come in, from `bind`.
+        limits: Those of the application.
+        ready: Called once clients can come.
+    """
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=math.ceil(limits.timeout + _GRACE),
+    )
+    server = uvicorn.Server(config)
+
+    def stop(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal again when it has shut down; nobody else shall end the process by it.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, stop)
+    bound.listen(_BACKLOG)
+    ready()
+    server.run(sockets=[bound])

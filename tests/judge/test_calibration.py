@@ -1,0 +1,157 @@
+"""Calibration against scikit-learn's logistic regression, bins counted by hand, and properties."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn.linear_model import LogisticRegression
+
+from likra.errors import InputError
+from likra.judge.calibration import (
+    FILE,
+    Calibration,
+    Fitted,
+    calibrate,
+    confidence,
+    cross_fitted,
+    expected_calibration_error,
+    fit,
+    risk_at,
+    risk_coverage,
+    softmax,
+)
+
+NAN = math.nan
+unit = st.floats(0, 1)
+
+
+def drawn(temperature: float, questions: int = 4000, choices: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Scores whose softmax at `temperature` is the true probability of each choice."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(questions, choices)) * 8
+    truth = softmax(scores / temperature)
+    answers = np.array([rng.choice(choices, p=p) for p in truth])
+    return scores, answers
+
+
+@pytest.mark.parametrize("temperature", [0.3, 4.0, 20.0])
+def test_the_temperature_that_made_the_answers_is_found(temperature: float) -> None:
+    found = fit(*drawn(temperature))
+    assert found.temperature == pytest.approx(temperature, rel=0.1)
+
+
+def test_with_two_choices_the_temperature_is_that_of_logistic_regression() -> None:
+    scores, answers = drawn(5.0, questions=300, choices=2)
+    difference = (scores[:, 1] - scores[:, 0])[:, None]
+    slope = LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-10).fit(difference, answers).coef_[0, 0]
+    assert fit(scores, answers).temperature == pytest.approx(1 / slope, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["temperature", "isotonic"])
+def test_calibration_lowers_the_error_on_questions_it_was_not_fitted_to(method: str) -> None:
+    scores, answers = drawn(10.0)
+    right = (scores.argmax(1) == answers).astype(float)
+    errors = [
+        expected_calibration_error(confidence(p, scores), right)
+        for p in (softmax(scores), cross_fitted(scores, answers, method))
+    ]
+    assert errors[0] > 0.15 and errors[1] < 0.04
+
+
+def test_isotonic_mends_what_no_temperature_can() -> None:
+    # Confidence says nothing: 70% are right, however far the best choice is ahead.
+    rng = np.random.default_rng(1)
+    scores = np.stack([rng.uniform(0.1, 9, 4000), np.zeros(4000)], axis=1)
+    answers = (rng.random(4000) > 0.7).astype(int)
+    right = 1.0 - answers
+    error = {
+        method: expected_calibration_error(confidence(cross_fitted(scores, answers, method), scores), right)
+        for method in ("temperature", "isotonic")
+    }
+    assert error["isotonic"] < 0.03 < 0.06 < error["temperature"]
+
+
+@given(
+    arrays.arrays(float, (5, 3), elements=st.floats(-50, 50)),
+    st.sampled_from(["temperature", "isotonic"]),
+    st.permutations([0, 1, 2]),
+)
+def test_probabilities_add_up_and_follow_their_choices(scores: np.ndarray, method: str, order: list[int]) -> None:
+    answers = np.array([0, 1, 2, 0, 1])
+    found = fit(scores, answers, method)
+    probabilities = found.probabilities(scores)
+    assert np.allclose(probabilities.sum(1), 1) and (probabilities >= 0).all()
+    assert np.allclose(found.probabilities(scores[:, order]), probabilities[:, order], atol=1e-9)
+
+
+def test_missing_choices_stay_missing() -> None:
+    scores = np.array([[1.0, 2.0, NAN], [0.0, 1.0, 5.0]] * 5)
+    for method in ("temperature", "isotonic"):
+        probabilities = fit(scores, np.array([1, 2] * 5), method).probabilities(scores)
+        assert (np.isnan(probabilities) == np.isnan(scores)).all()
+        assert np.allclose(np.nansum(probabilities, 1), 1)
+
+
+def test_where_all_choices_look_wrong_none_is_favoured() -> None:
+    hopeless = Calibration("isotonic", 1, "raw", 1.0, ((0.0, 0.0), (1.0, 0.0)))
+    assert hopeless.probabilities(np.array([[3.0, 1.0, NAN]]))[0, :2].tolist() == [0.5, 0.5]
+
+
+def test_the_error_by_hand() -> None:
+    # Bins (0, 1/2] and (1/2, 1]: |(.2 + .5) - 1| and |(.6 + .9 + 1) - 2|, over five answers.
+    sure, right = np.array([0.2, 0.5, 0.6, 0.9, 1.0]), np.array([0.0, 1.0, 1.0, 0.0, 1.0])
+    assert expected_calibration_error(sure, right, bins=2) == pytest.approx((0.3 + 0.5) / 5)
+    assert expected_calibration_error(np.array([0.0]), np.array([0.0])) == 0
+
+
+def test_risk_and_coverage_by_hand() -> None:
+    sure, right = np.array([0.9, 0.5, 0.7, 0.5]), np.array([1.0, 1.0, 0.0, 0.0])
+    coverage, risk = risk_coverage(sure, right)
+    assert coverage.tolist() == [0.25, 0.5, 1.0]  # the two that are equally sure come together
+    assert risk.tolist() == [0.0, 0.5, 0.5]
+    assert risk_at(sure, right, [0.25, 0.3, 0.6, 1.0]).tolist() == [0.0, 0.5, 0.5, 0.5]
+
+
+@given(st.lists(st.tuples(unit, st.booleans()), min_size=1, max_size=60))
+def test_at_full_coverage_the_risk_is_the_share_of_wrong_answers(answers: list[tuple[float, bool]]) -> None:
+    sure, right = np.array([a for a, _ in answers]), np.array([float(b) for _, b in answers])
+    coverage, risk = risk_coverage(sure, right)
+    assert coverage[-1] == 1 and risk[-1] == pytest.approx(1 - right.mean())
+    assert (np.diff(coverage) > 0).all()
+    assert 0 <= expected_calibration_error(sure, right) <= 1
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    scores, answers = drawn(3.0, questions=100)
+    for method in ("temperature", "isotonic"):
+        kept = calibrate(scores, answers, method, weight=0.5, normalisation="token", data="quiz", split="test")
+        kept.save(tmp_path)
+        assert Fitted.load(tmp_path) == kept
+    assert Fitted.load(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize(
+    "damage", [{"temperature": 0}, {"temperature": "hot"}, {"method": "magic"}, {"steps": [[1]]}, {"extra": 1}]
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, damage: dict[str, object]) -> None:
+    calibrate(*drawn(3.0, 50), "temperature", weight=1, normalisation="raw").save(tmp_path)
+    kept = json.loads((tmp_path / FILE).read_text())
+    kept["calibration"] |= damage
+    (tmp_path / FILE).write_text(json.dumps(kept))
+    with pytest.raises(InputError, match="calibrate again"):
+        Fitted.load(tmp_path)
+
+
+def test_what_cannot_be_calibrated_is_refused() -> None:
+    scores = np.zeros((3, 2))
+    with pytest.raises(InputError, match="right answer"):
+        fit(scores, np.array([0, -1, 1]))
+    with pytest.raises(InputError, match="at least 5"):
+        cross_fitted(scores, np.array([0, 1, 1]), "temperature")
+    with pytest.raises(InputError, match="must be one of"):
+        fit(scores, np.array([0, 1, 1]), "magic")

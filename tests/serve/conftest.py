@@ -1,0 +1,72 @@
+"""A small likra, and servers of it."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs likra's extra `serve`")
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from likra import Likra, Recipe
+from likra.questions import Question, load
+from likra.serve import Limits, bind, create_app
+
+Client = Callable[..., contextlib.AbstractContextManager[TestClient]]
+
+
+@pytest.fixture(scope="session")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads that were trained on sixteen questions of the world, and calibrated."""
+    likra = Likra.from_base("world", recipe=Recipe(learning_rate=1e-3))
+    likra.fit("world", limit=16, progress=False)
+    likra.calibrate("world", limit=40, cache=False, progress=False)
+    folder = tmp_path_factory.mktemp("serve") / "world-heads"
+    likra.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def calibrated(heads: Path) -> Likra:
+    return Likra.from_pretrained(heads)
+
+
+@pytest.fixture(scope="session")
+def likra(heads: Path) -> Likra:
+    """The same, without a calibration."""
+    plain = Likra.from_pretrained(heads)
+    plain.calibration = None
+    return plain
+
+
+@pytest.fixture(scope="session")
+def world() -> list[Question]:
+    return load("world").questions["test"]
+
+
+@contextlib.contextmanager
+def client(likra: Any, limits: Limits | None = None, **options: Any) -> Iterator[TestClient]:
+    """A client of an application in this process; what fails inside of it fails the test."""
+    with TestClient(create_app(likra, "world-heads", limits, **options)) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The address of an application that runs in a thread."""
+    bound = bind("127.0.0.1", 0)
+    bound.listen(128)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()

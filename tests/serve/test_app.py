@@ -1,0 +1,284 @@
+"""What each path answers, held to the library; and everything that is refused."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from likra import Likra
+from likra.errors import InputError
+from likra.likelihood import Likelihoods
+from likra.model import Candidate
+from likra.questions import Question
+from likra.serve import Limits, bind, check_key
+from tests.serve.conftest import client
+
+# What a likelihood was read together with may change the last bits of a float32.
+close = {"rel": 1e-5, "abs": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def server(likra: Likra) -> Iterator[TestClient]:
+    with client(likra) as found:
+        yield found
+
+
+def asked(question: Question, **options: Any) -> dict[str, Any]:
+    return {"question": question.text, "choices": list(question.choices), **options}
+
+
+def ranked(question: Question, **options: Any) -> dict[str, Any]:
+    return {"query": question.text, "documents": list(question.choices), **options}
+
+
+def same(choice: dict[str, Any], candidate: Candidate) -> None:
+    expected = dataclasses.asdict(candidate)
+    assert choice.pop("text") == expected.pop("text")
+    assert choice.pop("probability") == expected.pop("probability")
+    assert choice == pytest.approx(expected, **close)
+
+
+def said(response: Any) -> str:
+    """The one line of a refusal."""
+    assert list(response.json()) == ["detail"]
+    line = response.json()["detail"]
+    assert isinstance(line, str) and line and "\n" not in line
+    return line
+
+
+def test_scores_are_the_librarys(server: TestClient, likra: Likra, world: list[Question]) -> None:
+    for question in world[:4]:
+        found = server.post("/v1/score", json=asked(question)).json()
+        best = found["choices"][found["answer"]]["text"]
+        expected = likra.score(question.text, question.choices)
+        assert [list(choice) for choice in found["choices"]] == [
+            ["text", "score", "positive", "negative", "base", "probability"]
+        ] * len(expected)
+        for choice, candidate in zip(found["choices"], expected, strict=True):
+            same(choice, candidate)
+        assert best == likra.rank(question.text, question.choices)[0].text
+        assert (found["abstained"], found["weight"], found["model"]) == (False, likra.weight, "world-heads")
+
+
+def test_a_request_may_have_a_weight_of_its_own(server: TestClient, world: list[Question]) -> None:
+    found = server.post("/v1/score", json=asked(world[0], weight=0.25)).json()
+    assert found["weight"] == 0.25
+    for choice in found["choices"]:
+        assert choice["score"] == pytest.approx(choice["positive"] - 0.25 * choice["negative"])
+
+
+def test_requests_at_the_same_time_are_read_together_and_each_gets_its_own(likra: Likra, world: list[Question]) -> None:
+    questions = [question for question in world[:24] for _ in range(2)]
+    with client(likra, Limits(max_wait=0.3)) as server, ThreadPoolExecutor(len(questions)) as pool:
+        found = list(pool.map(lambda question: server.post("/v1/score", json=asked(question)).json(), questions))
+        counted = server.get("/metrics").text
+    for question, answer in zip(questions, found, strict=True):
+        for choice, candidate in zip(answer["choices"], likra.score(question.text, question.choices), strict=True):
+            same(choice, candidate)
+    assert metric(counted, "likra_batch_candidates_sum") == sum(len(question.choices) for question in questions)
+    assert metric(counted, "likra_batch_candidates_count") < len(questions) / 4
+    assert metric(counted, 'likra_requests_total{path="/v1/score",status="200"}') == len(questions)
+    assert metric(counted, "likra_waiting_requests") == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+def test_reranking_has_the_form_of_cohere_jina_and_vllm(
+    server: TestClient, likra: Likra, world: list[Question], path: str
+) -> None:
+    question = world[1]
+    best = likra.rank(question.text, question.choices)
+    sent = ranked(question, model="any", rank_fields=["text"], max_tokens_per_doc=9, truncation=True)
+    sent["documents"][1] = {"text": question.choices[1], "title": "ignored"}
+    found = server.post(path, json=sent).json()
+    assert list(found) == ["id", "model", "results", "usage", "meta"]
+    assert found["model"] == "any" and found["usage"]["total_tokens"] > len(question.choices)
+    assert [result["document"]["text"] for result in found["results"]] == [candidate.text for candidate in best]
+    assert [question.choices[result["index"]] for result in found["results"]] == [c.text for c in best]
+    scores = [result["relevance_score"] for result in found["results"]]
+    assert scores == pytest.approx([candidate.score for candidate in best], **close)
+    other = server.post(path, json={**sent, "top_n": 2, "return_documents": False, "model": None}).json()
+    assert [result["index"] for result in other["results"]] == [result["index"] for result in found["results"]][:2]
+    assert [result["document"] for result in other["results"]] == [None, None]
+    assert other["id"] != found["id"] and other["model"] == "world-heads"
+    assert len(server.post(path, json={**sent, "top_n": 0}).json()["results"]) == len(question.choices)
+
+
+def test_calibrated_heads_give_probabilities_and_abstain(calibrated: Likra, world: list[Question]) -> None:
+    assert calibrated.calibration
+    temperature = calibrated.calibration.calibration.temperature
+    question = world[2]
+    with client(calibrated) as server:
+        assert server.get("/health").json()["calibrated"] is True
+        found = server.post("/v1/score", json=asked(question)).json()
+        powers = [math.exp(choice["score"] / temperature) for choice in found["choices"]]
+        sure = [power / sum(powers) for power in powers]
+        assert [choice["probability"] for choice in found["choices"]] == pytest.approx(sure)
+        results = server.post("/v1/rerank", json=ranked(question)).json()["results"]
+        assert [result["relevance_score"] for result in results] == pytest.approx(sorted(sure, reverse=True), abs=1e-4)
+        for asks, abstains in ((max(sure) - 0.01, False), (max(sure) + 0.01, True)):
+            answer = server.post("/v1/score", json=asked(question, min_confidence=min(1, asks))).json()
+            assert answer["abstained"] is abstains
+            assert answer["answer"] == (None if abstains else sure.index(max(sure)))
+        assert "calibrate" in said(server.post("/v1/score", json=asked(question, weight=0.5, min_confidence=0.5)))
+
+
+def test_without_calibration_there_is_no_confidence_to_ask_for(server: TestClient, world: list[Question]) -> None:
+    response = server.post("/v1/score", json=asked(world[0], min_confidence=0.5))
+    assert response.status_code == 422 and "calibrate" in said(response)
+    assert server.get("/health").json()["calibrated"] is False
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        ({"question": "Which?", "choices": []}, "choices: List should have at least 1 item"),
+        ({"question": "Which?"}, "choices: Field required"),
+        ({"question": 7, "choices": ["a"]}, "question: Input should be a valid string"),
+        ({"question": "Which?", "choices": ["a", " "]}, "choice 2 is empty"),
+        ({"question": "Which?", "choices": ["a"], "wieght": 1}, "wieght: Extra inputs are not permitted"),
+        ({"question": "Which?", "choices": ["a"], "weight": 1e9}, "weight: Input should be less than"),
+        ({"question": "Which?", "choices": ["a"] * 6}, "6 candidates are more than the 5"),
+        ({"question": "Which?", "choices": ["a", "b" * 101]}, "candidate 2 has 101 characters"),
+        ({"question": "W" * 101, "choices": ["a"]}, "the question has 101 characters"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_in_one_line(likra: Likra, sent: dict[str, Any], line: str) -> None:
+    with client(likra, Limits(max_candidates=5, max_characters=100)) as server:
+        response = server.post("/v1/score", json=sent)
+        assert response.status_code == 422 and line in said(response)
+
+
+def test_an_overlong_candidate_is_refused(likra: Likra) -> None:
+    with client(likra) as server:
+        response = server.post("/v1/score", json={"question": "Which?", "choices": ["olives " * 2000]})
+        assert response.status_code == 422 and "longer than the model's context" in said(response)
+
+
+def test_what_cannot_be_read_does_not_spoil_the_batch_of_others(likra: Likra, world: list[Question]) -> None:
+    sent = [asked(question) for question in world[:9]]
+    sent[4]["choices"][0] = "olives " * 2000  # longer than the model can read
+    with client(likra, Limits(max_wait=0.3)) as server, ThreadPoolExecutor(9) as pool:
+        found = list(pool.map(lambda body: server.post("/v1/score", json=body), sent))
+    assert [response.status_code for response in found] == [200] * 4 + [422] + [200] * 4
+    for response, question in zip(found, world, strict=False):
+        if response.status_code == 200:
+            best = likra.rank(question.text, question.choices)[0].text
+            assert question.choices[response.json()["answer"]] == best
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_that_is_too_large_is_refused(likra: Likra, declared: bool) -> None:
+    body = b'{"question": "Which?", "choices": ["' + b"a" * 3000 + b'"]}'
+    content = body if declared else iter([body[:1000], body[1000:2000], body[2000:]])
+    with client(likra, Limits(max_body=2000)) as server:
+        response = server.post("/v1/score", content=content, headers={"content-type": "application/json"})
+        assert response.status_code == 413 and "2000 bytes" in said(response)
+        assert ("content-length" in response.request.headers) is declared
+
+
+class Slow:
+    """A likra whose model takes its time."""
+
+    def __init__(self, likra: Likra, seconds: float) -> None:
+        self._likra, self._seconds = likra, seconds
+
+    def likelihoods(self, questions: Sequence[Question], memory: int | None = None) -> Likelihoods:
+        time.sleep(self._seconds)
+        return self._likra.likelihoods(questions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._likra, name)
+
+
+def test_overload_is_429_with_the_time_to_wait_and_nothing_else(likra: Likra, world: list[Question]) -> None:
+    limits = Limits(max_batch=4, max_queue=3, timeout=1)
+    with client(Slow(likra, 0.1), limits) as server, ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda question: server.post("/v1/score", json=asked(question)), world[:20]))
+    statuses = [response.status_code for response in found]
+    assert set(statuses) == {200, 429} and statuses.count(200) >= 3
+    for response in found:
+        if response.status_code == 429:
+            assert int(response.headers["retry-after"]) >= 1 and "try again in" in said(response)
+
+
+def test_who_cannot_be_answered_in_time_is_told_so(likra: Likra, world: list[Question]) -> None:
+    with client(Slow(likra, 1), Limits(timeout=0.2)) as server:
+        start = time.monotonic()
+        response = server.post("/v1/score", json=asked(world[0]))
+        assert response.status_code == 429 and time.monotonic() - start < 0.9
+
+
+def test_a_key_is_asked_for(likra: Likra, world: list[Question]) -> None:
+    with client(likra, key="secret-7") as server:
+        for headers in (
+            {},
+            {"Authorization": "Bearer secret-8"},
+            {"Authorization": "Basic secret-7"},
+            {"Authorization": ""},
+        ):
+            for response in (
+                server.post("/v1/score", json=asked(world[0]), headers=headers),
+                server.post("/v1/rerank", content=b"{", headers=headers),  # before anything is parsed
+                server.get("/metrics", headers=headers),
+                server.get("/nothing", headers=headers),
+            ):
+                assert response.status_code == 401 and response.headers["www-authenticate"] == "Bearer"
+                assert "key" in said(response)
+        for scheme in ("Bearer", "bearer"):
+            headers = {"Authorization": f"{scheme} secret-7"}
+            assert server.post("/v1/score", json=asked(world[0]), headers=headers).status_code == 200
+        assert server.get("/health").json()["key_required"] is True
+        for path in ("/", "/docs", "/openapi.json"):
+            assert server.get(path).status_code == 200
+        assert "HTTPBearer" in server.get("/openapi.json").json()["components"]["securitySchemes"]
+
+
+def test_the_counters_do_not_grow_with_made_up_paths(likra: Likra) -> None:
+    with client(likra) as server:
+        for number in range(5):
+            assert server.get(f"/made-up-{number}").status_code == 404
+        counted = server.get("/metrics").text
+    assert metric(counted, 'likra_requests_total{path="other",status="404"}') == 5
+    assert "made-up" not in counted
+
+
+def test_the_page_lets_nothing_else_in(server: TestClient) -> None:
+    response = server.get("/")
+    assert response.headers["content-type"].startswith("text/html")
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert "http://" not in response.text and "https://" not in response.text
+
+
+def test_the_page_is_not_empty_without_heads_of_both_kinds(calibrated: Likra, world: list[Question]) -> None:
+    alone = Likra(calibrated.base, ("positive",), calibrated.recipe, weight=1.0, style="qa")
+    alone.stack = calibrated.stack
+    with client(alone) as server:
+        assert server.get("/health").json()["heads"] == ["positive"]
+        for choice in server.post("/v1/score", json=asked(world[0])).json()["choices"]:
+            assert choice["negative"] is None and choice["score"] == choice["positive"]
+
+
+@pytest.mark.parametrize("key", ["", "two words", "tab\t", "clé", "line\n"])
+def test_a_key_that_cannot_be_sent_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match="--api-key"):
+        check_key(key)
+
+
+def test_an_address_that_is_taken_is_refused() -> None:
+    with bind("127.0.0.1", 0) as taken:
+        taken.listen()
+        with pytest.raises(InputError, match="in use"):
+            bind("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(InputError, match=r"--host no\.such\.host\.invalid"):
+        bind("no.such.host.invalid", 0)
+
+
+def metric(text: str, name: str) -> float:
+    [value] = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.rsplit(" ", 1)[0] == name]
+    return float(value)
