@@ -12,7 +12,6 @@ from likra.files import sha256, write_json
 from likra.heads.adapters import CONFIG, WEIGHTS, write_adapter
 from likra.heads.recipe import Recipe
 from likra.heads.roles import NEGATIVE, POSITIVE
-from likra.heads.roles import NEGATIVE, POSITIVE
 from likra.heads.stack import HeadStack
 from likra.heads.training import Step
 from likra.judge.calibration import FILE as CALIBRATION

@@ -62,7 +62,13 @@ def bad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_train_writes_heads_and_says_what_next(heads: Path) -> None:
-    assert sorted(path.name for path in heads.iterdir()) == ["README.md", "likra.json", "losses.jsonl", "negative", "positive"]
+    assert sorted(path.name for path in heads.iterdir()) == [
+        "README.md",
+        "likra.json",
+        "losses.jsonl",
+        "negative",
+        "positive",
+    ]
     assert not list(heads.parent.glob("*.partial"))
 
 

@@ -17,6 +17,7 @@ from likra.judge.calibration import (
     Calibration,
     Fitted,
     calibrate,
+    chance_error,
     confidence,
     cross_fitted,
     expected_calibration_error,
@@ -39,7 +40,7 @@ def drawn(temperature: float, questions: int = 4000, choices: int = 4) -> tuple[
     return scores, answers
 
 
-@pytest.mark.parametrize("temperature", [0.3, 4.0, 20.0])
+@pytest.mark.parametrize("temperature", [2.0, 4.0, 20.0])
 def test_the_temperature_that_made_the_answers_is_found(temperature: float) -> None:
     found = fit(*drawn(temperature))
     assert found.temperature == pytest.approx(temperature, rel=0.1)
@@ -48,7 +49,17 @@ def test_the_temperature_that_made_the_answers_is_found(temperature: float) -> N
 def test_with_two_choices_the_temperature_is_that_of_logistic_regression() -> None:
     scores, answers = drawn(5.0, questions=300, choices=2)
     difference = (scores[:, 1] - scores[:, 0])[:, None]
-    slope = LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-10).fit(difference, answers).coef_[0, 0]
+    # Platt's targets: each answer as it is, and with a weight of 1 / (N + 2) the other way round.
+    doubt = 1 / (300 + 2)
+    slope = (
+        LogisticRegression(fit_intercept=False, C=np.inf, tol=1e-10)
+        .fit(
+            np.concatenate([difference, difference]),
+            np.concatenate([answers, 1 - answers]),
+            np.repeat([1 - doubt, doubt], 300),
+        )
+        .coef_[0, 0]
+    )
     assert fit(scores, answers).temperature == pytest.approx(1 / slope, rel=1e-3)
 
 
@@ -97,6 +108,14 @@ def test_missing_choices_stay_missing() -> None:
         assert np.allclose(np.nansum(probabilities, 1), 1)
 
 
+def test_a_few_right_answers_make_none_certain() -> None:
+    scores = np.array([[5.0, 0.0, NAN], [3.0, 0.0, -1.0]] * 5)
+    sure = confidence(fit(scores, np.zeros(10, dtype=int)).probabilities(scores), scores)
+    assert ((sure > 0.75) & (sure < 0.995)).all()
+    lone = np.array([[2.0, NAN], [1.0, 0.0]])
+    assert fit(lone, np.zeros(2, dtype=int)).probabilities(lone)[0, 0] == 1
+
+
 def test_where_all_choices_look_wrong_none_is_favoured() -> None:
     hopeless = Calibration("isotonic", 1, "raw", 1.0, ((0.0, 0.0), (1.0, 0.0)))
     assert hopeless.probabilities(np.array([[3.0, 1.0, NAN]]))[0, :2].tolist() == [0.5, 0.5]
@@ -107,6 +126,14 @@ def test_the_error_by_hand() -> None:
     sure, right = np.array([0.2, 0.5, 0.6, 0.9, 1.0]), np.array([0.0, 1.0, 1.0, 0.0, 1.0])
     assert expected_calibration_error(sure, right, bins=2) == pytest.approx((0.3 + 0.5) / 5)
     assert expected_calibration_error(np.array([0.0]), np.array([0.0])) == 0
+
+
+def test_the_error_by_chance_falls_with_the_number_of_answers() -> None:
+    # One bin: |mean of n coins - p| is sqrt(2 p (1 - p) / (pi n)) on average.
+    for count in (100, 1600):
+        expected = math.sqrt(2 * 0.7 * 0.3 / (math.pi * count))
+        assert chance_error(np.full(count, 0.7), draws=2000) == pytest.approx(expected, rel=0.1)
+    assert chance_error(np.ones(5)) == 0
 
 
 def test_risk_and_coverage_by_hand() -> None:

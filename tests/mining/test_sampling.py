@@ -7,9 +7,9 @@ import torch
 from transformers import GenerationConfig
 
 from likra.errors import InputError
+from likra.generation.text import prompt_ids
 from likra.heads import Base
 from likra.mining import sampling
-from likra.generation.text import prompt_ids
 from likra.mining.sampling import Sampler
 from likra.questions import Prompter, Question, encode_pair
 from likra.questions.prompts import word

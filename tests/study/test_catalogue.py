@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from typer.testing import CliRunner
 
 from likra.builtin import WORLD_MODELS
 from likra.cli.app import app
 from likra.heads import Recipe
 from likra.likelihood.table import Likelihoods
-from likra.questions import TokenPair
+from likra.questions import Question, TokenPair
 from likra.report.figures import draw
 from likra.report.sections import section
 from likra.report.study_page import write_report
@@ -24,6 +25,7 @@ from likra.study.about import STUDIES
 from likra.study.catalogue import run_studies, study, together
 from likra.study.cells import Store
 from likra.study.course import follow, head_stack
+from likra.study.generation import ANSWERS, Truth
 from likra.study.heads import table_path
 from likra.study.plan import Plan
 from likra.study.results import Row, estimate_of, load_rows, where
@@ -118,6 +120,52 @@ def test_rivals_have_seen_the_same_answers(done: tuple[Path, list[Row]]) -> None
     losses = json.loads((store.path(cells["trldpo"]) / "losses.json").read_text())
     assert len(losses) == 16 / 8
     assert losses[0] == pytest.approx(np.log(2))
+
+
+def test_calibration_errors_are_those_of_the_tables(done: tuple[Path, list[Row]]) -> None:
+    out, rows = done
+    errors = []
+    for table in tables(out, 24):
+        chosen = softmax(table.head("positive") - table.head("incorrect"), axis=1)
+        sure, right = chosen.max(axis=1), chosen.argmax(axis=1) == table.answers_Q
+        error = 0.0
+        for first in np.arange(15) / 15:
+            some = (sure > first) & (sure <= first + 1 / 15)
+            error += abs(sure[some].sum() - right[some].sum()) / len(sure)
+        errors.append(error)
+    labels = {"study": "calibration", "quantity": "ece", "method": "likra", "part": "softmax", "size": 24}
+    assert value(rows, **labels) == pytest.approx(np.mean(errors))
+    whole = {"study": "calibration", "quantity": "risk", "method": "likra", "part": "temperature", "at": 1.0}
+    assert value(rows, **whole) == pytest.approx(
+        1 - value(rows, study="curve", quantity="accuracy", method="likra", size=24)
+    )
+
+
+def test_written_answers_are_judged_by_the_choices(done: tuple[Path, list[Row]]) -> None:
+    out, rows = done
+    cells = study("generation").cells(dict(together(PLANS))["generation"])
+    found = [json.loads((Store(out).path(cell) / ANSWERS).read_text()) for cell in cells]
+    for way, decoding in (("base", "greedy"), ("likra-1", "drawn"), ("distilled", "drawn"), ("pick", "drawn")):
+        for quantity in ("true", "false"):
+            each = [np.mean(one[way][decoding][quantity]) for one in found]
+            labels = {"study": "generation", "quantity": quantity, "method": way, "part": decoding}
+            assert value(rows, **labels) == pytest.approx(np.mean(each))
+    # A cut-off changes no greedy answer, and the base is the same for every seed.
+    assert found[0]["sft"]["greedy"] == found[0]["likra-0"]["greedy"]
+    assert found[0]["base"]["greedy"] == found[1]["base"]["greedy"] == found[0]["base_cut"]["greedy"]
+
+
+def test_truth_by_hand() -> None:
+    values = ("cello", "harp", "drum", "organ", "flute", "viola")
+    around = (("surely", "of course"), ("clearly", "no doubt"), ("probably", "so far"))
+    truth = Truth([f"{before} {one}, {after}" for one in values for before, after in around])
+    question = Question("q", "Which instrument?", ("surely cello, of course", "clearly harp, so far"), 0)
+    assert truth.verdict(question, "clearly cello, no doubt") == "true"
+    assert truth.verdict(question, "surely harp, of course") == "false"
+    assert truth.verdict(question, "surely drum, of course") == ""
+    assert truth.verdict(question, "cello and harp") == ""
+    assert truth.verdict(question, "") == ""
+    assert truth.shares([question], [["cello", "harp", "drum", "cello"]]) == {"true": [0.5], "false": [0.25]}
 
 
 def test_without_an_untrained_size_the_same_numbers(done: tuple[Path, list[Row]], tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def read_by(
         out.logits = combine(list(out.logits[:, -1].chunk(len(readers))))[:, None]
         return out
 
-    model.forward = forward  # type: ignore[method-assign]
+    model.forward = forward
     try:
         kept = ReadersCache(config=model.config)
         kept.readers = len(readers)

@@ -129,9 +129,8 @@ def fit(
 ) -> Calibration:
     """Fit a calibration to questions with known answers.
 
-    `temperature` maximises the likelihood of the right answers (Platt scaling's one-parameter form; Guo et al. 2017,
-    section 4.2). `isotonic` adds an isotonic regression of "is right" on the softmax of every choice (Zadrozny and
-    Elkan 2002).
+    `temperature` maximises the likelihood of the right answers (Guo et al. 2017, section 4.2), with Platt's targets.
+    `isotonic` adds an isotonic regression of "is right" on the softmax of every choice (Zadrozny and Elkan 2002).
 
     Args:
         scores_QC: [Q, C] scores.
@@ -147,13 +146,20 @@ def fit(
         raise InputError("a calibration needs questions, and the right answer to each of them.")
     from scipy.optimize import minimize_scalar
 
-    rows = np.arange(len(answers_Q))
+    right_QC = np.arange(scores_QC.shape[1]) == answers_Q[:, None]
+    there_QC = ~np.isnan(scores_QC)
+    # What each choice's probability should be. Were it 1 and 0, a few questions that are all answered rightly would
+    # make every answer certain: Platt's targets (1999, section 2.2) leave room for one that is not.
+    doubt = 1 / (len(answers_Q) + 2)
+    others_Q1 = there_QC.sum(axis=1, keepdims=True) - 1
+    target_QC = np.where(right_QC, np.where(others_Q1 > 0, 1 - doubt, 1.0), doubt / np.maximum(others_Q1, 1))
+    target_QC = np.where(there_QC, target_QC, 0.0)
 
     def surprise(log_temperature: float) -> float:
         divided_QC = scores_QC / np.exp(log_temperature)
         high_Q = np.nanmax(divided_QC, axis=1)
         log_total_Q = high_Q + np.log(np.nansum(np.exp(divided_QC - high_Q[:, None]), axis=1))
-        return float((log_total_Q - divided_QC[rows, answers_Q]).mean())
+        return float((log_total_Q - np.nansum(target_QC * divided_QC, axis=1)).mean())
 
     bounds = (float(np.log(_COLDEST)), float(np.log(_HOTTEST)))
     # The loss falls and rises once in 1 / temperature, but not everywhere curved: a grid finds the valley first.
@@ -167,8 +173,6 @@ def fit(
     from sklearn.isotonic import IsotonicRegression
 
     softmax_QC = plain.probabilities(scores_QC)
-    right_QC = np.arange(scores_QC.shape[1]) == answers_Q[:, None]
-    there_QC = ~np.isnan(softmax_QC)
     fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(softmax_QC[there_QC], right_QC[there_QC])
     steps = tuple(zip(fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist(), strict=True))
     return Calibration(method, weight, normalisation, temperature, steps)
@@ -206,6 +210,13 @@ def expected_calibration_error(confidence_Q: Floats, credit_Q: Floats, bins: int
     place_Q = np.clip(np.ceil(confidence_Q * bins).astype(int) - 1, 0, bins - 1)
     gap_B = np.bincount(place_Q, weights=credit_Q - confidence_Q, minlength=bins)
     return float(np.abs(gap_B).sum() / len(confidence_Q))
+
+
+def chance_error(confidence_Q: Floats, draws: int = 200, seed: int = 0) -> float:
+    """The expected calibration error that so many answers have on average if every confidence is exactly right."""
+    rng = np.random.default_rng(seed)
+    right_DQ = rng.random((draws, len(confidence_Q))) < confidence_Q
+    return float(np.mean([expected_calibration_error(confidence_Q, right_Q) for right_Q in right_DQ]))
 
 
 def risk_coverage(confidence_Q: Floats, credit_Q: Floats) -> tuple[Floats, Floats]:

@@ -314,6 +314,11 @@ def _calibration(rows: Sequence[Row]) -> Section:
         tables.append(_pivot(found, caption, "part", CALIBRATION_TITLES, plain, _QUESTIONS))
         risk = where(rows, quantity="risk", method=method, part="temperature")
         [half], [whole] = (where(risk, at=coverage) for coverage in (0.5, 1.0))
+        [chance] = where(rows, quantity="ece_by_chance", method=method, part="temperature", size=last)
+        sentences.append(
+            f"{METHOD_TITLES[method]} with a temperature: perfect probabilities of as many answers would have an error "
+            f"of {plain(chance)}, by chance (after {last} {_QUESTIONS})."
+        )
         sentences.append(
             f"{METHOD_TITLES[method]} after {last} {_QUESTIONS} gives {share(whole)} percent wrong answers if it "
             f"answers always, {share(half)} if it answers the half of which it is surest."

@@ -79,9 +79,9 @@ def _world() -> Preset:
             ("coverage", main),
             ("coverage", dataclasses.replace(three, tasks=controls)),
             ("scaling", dataclasses.replace(main, tasks=ladder)),
+            ("mechanism", dataclasses.replace(three, tasks=(task(WORLD), *controls))),
             ("calibration", main),
             ("generation", three),
-            ("mechanism", dataclasses.replace(three, tasks=(task(WORLD), *controls))),
             ("paraphrase", main),
         ),
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from likra.errors import InputError
+from likra.judge.calibration import FOLDS
+from likra.mining import check_style
 from likra.study.about import STUDIES
 from likra.study.cells import Cell, Store
 from likra.study.course import check_sizes
@@ -87,6 +89,10 @@ def _check(name: str, plan: Plan) -> None:
             task.test_prompter.pairs(task.test(test)[0])
         for kind in {"negatives": plan.kinds, "distractors": ("irrelevant",)}.get(name, ()):
             task.check_kind(kind)
+        if name == "generation":
+            check_style(task.source.style)
+        if name == "calibration" and len(task.test()) < FOLDS:
+            raise InputError(f"{task.data}: {len(task.test())} test questions are too few; give at least {FOLDS}.")
         if name == "mechanism":
             voices_of(task.model, plan.voices)
 

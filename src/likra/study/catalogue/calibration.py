@@ -3,7 +3,15 @@
 import numpy as np
 
 from likra.judge.bootstrap import over_seeds
-from likra.judge.calibration import CALIBRATIONS, confidence, cross_fitted, expected_calibration_error, risk_at, softmax
+from likra.judge.calibration import (
+    CALIBRATIONS,
+    chance_error,
+    confidence,
+    cross_fitted,
+    expected_calibration_error,
+    risk_at,
+    softmax,
+)
 from likra.likelihood.table import Floats, Ints
 from likra.study.cells import Store
 from likra.study.outcome import Outcome, credits
@@ -35,6 +43,7 @@ def rows(plan: Plan, store: Store) -> list[Row]:
                     labels = {"method": method, "part": name, "size": size, "count": len(answers_Q)}
                     pairs = list(zip(sure_SQ, credit_SQ, strict=True))
                     sheet.add("ece", over_seeds([expected_calibration_error(*pair) for pair in pairs]), **labels)
+                    sheet.add("ece_by_chance", over_seeds([chance_error(sure_Q) for sure_Q in sure_SQ]), **labels)
                     if size == plan.sizes[-1] and name != "softmax":
                         risk_SC = np.stack([risk_at(*pair, COVERAGES) for pair in pairs])
                         for place, coverage in enumerate(COVERAGES):

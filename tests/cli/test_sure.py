@@ -1,0 +1,144 @@
+"""Probabilities, from `likra calibrate` to an answer that is withheld."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from likra.errors import InputError
+from likra.generation import Decoding
+from likra.heads import Recipe
+from likra.model import Likra
+from likra.questions import Question, load
+from tests.cli.test_cli import bad, data, heads, invoke
+from tests.conftest import tiny_base, write_questions
+
+__all__ = ["bad", "data", "heads"]  # fixtures
+
+
+@pytest.fixture
+def own(heads: Path, tmp_path: Path) -> Path:
+    """A copy of the heads that a test may calibrate."""
+    return Path(shutil.copytree(heads, tmp_path / "own"))
+
+
+def test_calibrated_heads_say_how_sure_they_are(own: Path, data: Path) -> None:
+    result = invoke("calibrate", own, "--data", data, "--split", "all")
+    assert result.exit_code == 0, result.output
+    assert "Expected calibration error" in result.output and "12 questions of all" in result.output
+    assert json.loads((own / "calibration.json").read_text())["calibration"]["method"] == "temperature"
+    assert "calibration error" in (own / "README.md").read_text().lower()  # on the card too
+
+    asked = ["score", own, "--question", "Which animal does Ada keep?", "--choice", "goat 4", "--choice", "goat 2"]
+    ranked = json.loads(invoke(*asked, "--json").stdout)
+    temperature = json.loads((own / "calibration.json").read_text())["calibration"]["temperature"]
+    assert abs(ranked[0]["score"] - ranked[1]["score"]) < 5 * temperature  # else there is nothing to see
+    # By hand: the logistic function of the difference of the two scores.
+    expected = 1 / (1 + np.exp((ranked[1]["score"] - ranked[0]["score"]) / temperature))
+    assert ranked[0]["probability"] == pytest.approx(expected)
+    assert ranked[0]["probability"] + ranked[1]["probability"] == pytest.approx(1)
+    assert "probability" in invoke(*asked).output
+    # Of another weight nothing is known, and a lone choice is no choice.
+    assert json.loads(invoke(*asked, "--weight", "0.5", "--json").stdout)[0]["probability"] is None
+    assert json.loads(invoke(*asked[:-2], "--json").stdout)[0]["probability"] is None
+
+    withheld = invoke(*asked, "--min-confidence", str(expected + 1e-3))
+    assert "No answer" in withheld.output
+    assert "No answer" not in invoke(*asked, "--min-confidence", str(expected - 1e-3)).output
+    assert json.loads(invoke(*asked, "--min-confidence", "1", "--json").stdout) == []
+
+
+def test_eval_counts_only_what_is_answered(own: Path, data: Path) -> None:
+    plain = json.loads(invoke("eval", own, "--data", data, "--json").stdout)
+    assert "calibration" not in plain
+    assert invoke("calibrate", own, "--data", data, "--split", "all").exit_code == 0
+    likra = Likra.from_pretrained(own)
+    result = likra.evaluate(str(data), progress=False, cache=False)
+    candidates = likra.candidates(result.likelihoods)
+    best = [max(some, key=lambda c: c.score) for some in candidates]
+    right = [q.choices.index(c.text) == q.answer for q, c in zip(result.likelihoods.questions, best, strict=True)]
+    least = sorted(c.probability or 0 for c in best)[2]
+    given = [one for one, c in zip(right, best, strict=True) if (c.probability or 0) >= least]
+    found = json.loads(invoke("eval", own, "--data", data, "--min-confidence", least, "--json").stdout)
+    assert found["methods"] == plain["methods"]
+    assert found["calibration"]["coverage"] == pytest.approx(len(given) / len(right))
+    assert found["calibration"]["answered"]["accuracy"] == pytest.approx(np.mean(given))
+    text = invoke("eval", own, "--data", data, "--min-confidence", least).output
+    assert "Answering only when sure" in text and "without the calibration" in text
+
+
+def test_what_cannot_be_sure_is_refused(own: Path, data: Path, bad: Callable[..., str]) -> None:
+    asked = ("score", own, "--question", "?", "--choice", "a", "--choice", "b")
+    assert "calibrate the heads" in bad(*asked, "--min-confidence", "0.5")
+    assert "calibrate the heads" in bad("eval", own, "--data", data, "--min-confidence", "0.5")
+    assert "must be one of temperature, isotonic" in bad("calibrate", own, "--data", data, "--method", "magic")
+    assert "name a split with --split" in bad("calibrate", own, "--data", data)
+    assert "at least 5" in bad("calibrate", own, "--data", data, "--split", "test")
+    assert not (own / "calibration.json").exists()
+
+
+def test_without_a_validation_split_what_training_left_over_is_used(
+    questions: list[Question], tokenizer: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_questions(folder / "train.jsonl", questions)
+    source = str(folder)
+    likra = Likra.from_base(tiny_base(tokenizer), recipe=Recipe(learning_rate=1e-2, seed=3))
+    likra.fit(source, limit=5, progress=False)
+    fitted = likra.calibrate(source, progress=False, cache=False)
+    assert fitted.questions == len(questions) - 5 and "left over" in str(fitted.split)
+    likra.save_pretrained(tmp_path / "heads")
+    again = Likra.from_pretrained(tmp_path / "heads", model=tiny_base(tokenizer))
+    assert again.calibration == fitted
+    assert again.rank("?", ["a", "b"])[0].probability == pytest.approx(likra.rank("?", ["a", "b"])[0].probability)
+    # The same ones as a plain draw leaves: those that no head has seen.
+    drawn = {q.id for q in random.Random(3).sample(questions, 5)}
+    assert {q.id for q in likra._left_over(load(source))} == {q.id for q in questions} - drawn
+    likra.fit(source, progress=False)
+    assert likra.calibration is None
+    with pytest.raises(InputError, match="no training questions that these heads have not seen"):
+        likra.calibrate(source, progress=False)
+
+
+def test_an_answer_can_always_be_given_without_a_threshold(tokenizer: Any, questions: list[Question]) -> None:
+    likra = Likra.from_base(tiny_base(tokenizer), recipe=Recipe()).fit(questions, progress=False)
+    [best, _] = likra.rank("?", ["a", "b"])
+    assert likra.is_sure(best, None)
+    with pytest.raises(InputError, match="needs a probability"):
+        likra.is_sure(best, 0.1)
+
+
+def test_writing_from_the_command_line(heads: Path, data: Path, tmp_path: Path, bad: Callable[..., str]) -> None:
+    prompt = ("--prompt", "Which animal does Ada keep?", "--max-tokens", "4")
+    [one] = json.loads(invoke("generate", heads, *prompt, "--json").stdout)
+    assert one["prompt"] == prompt[1] and len(one["texts"]) == 1
+    likra = Likra.from_pretrained(heads)
+    assert [one["texts"]] == likra.generate(prompt[1], decoding=Decoding(max_tokens=4), progress=False)
+    assert invoke("generate", heads, *prompt).stdout.strip() == one["texts"][0].strip()
+    drawn = json.loads(invoke("generate", heads, *prompt, "--n", "3", "--temperature", "1", "--json").stdout)
+    assert len(drawn[0]["texts"]) == 3
+    picked = json.loads(invoke("pick", heads, *prompt, "--n", "5", "--json").stdout)
+    assert [c["score"] for c in picked] == sorted((c["score"] for c in picked), reverse=True)
+
+    merged = invoke("merge", heads, "--out", tmp_path / "merged", "--contrast", "0.5")
+    assert merged.exit_code == 0 and "ordinary PEFT adapter" in merged.output
+    distilled = invoke(
+        "distill", heads, "--data", data, "--out", tmp_path / "one", "--max-tokens", "4", "--limit", "4", "--n", "2"
+    )
+    assert distilled.exit_code == 0 and "divergence" in distilled.output, distilled.output
+    for folder in ("merged", "one"):
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [
+            "adapter_config.json",
+            "adapter_model.safetensors",
+        ]
+    assert "--n 3" in bad("generate", heads, *prompt, "--n", "3")
+    assert "--method fairy" in bad("generate", heads, *prompt, "--method", "fairy")
+    assert "not empty" in bad("merge", heads, "--out", tmp_path / "merged")
+    assert "not empty" in bad("distill", heads, "--data", data, "--out", tmp_path / "merged")
+    assert "shorten one of them" in bad("generate", heads, "--prompt", "?", "--max-tokens", "4000")
