@@ -12,9 +12,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from likra.builtin import WORLD_MODELS, WORLD_SOURCES
 from likra.errors import InputError
 from likra.files import new_file
-from likra.heads.roles import NEGATIVE, POSITIVE
 from likra.judge.calibration import Fitted
 from likra.judge.scores import METHOD_TITLES, NORMALISATIONS
+from likra.likelihood.table import NEGATIVE, POSITIVE
 from likra.questions.negatives import NEGATIVE_KINDS
 from likra.questions.prompts import STYLES, word
 from likra.questions.question import Question

@@ -21,7 +21,6 @@ from likra.generation.writer import Writer
 from likra.heads.adapters import adapter_config, adapter_weights, invocation, read_adapter
 from likra.heads.base import Base, as_base, load_base
 from likra.heads.recipe import Recipe
-from likra.heads.roles import NEGATIVE, POSITIVE
 from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
 from likra.heads.training import CHECKPOINT_EVERY, Step, Trainer
 from likra.judge.calibration import Fitted, Sure, calibrate, check_calibration, sure
@@ -29,7 +28,7 @@ from likra.judge.evaluation import Evaluation
 from likra.judge.scores import check_weight, method_scores
 from likra.likelihood.cache import cache_folder
 from likra.likelihood.engine import score
-from likra.likelihood.table import BASE, Floats, Likelihoods
+from likra.likelihood.table import BASE, NEGATIVE, POSITIVE, Floats, Likelihoods
 from likra.progress import progress_bar
 from likra.questions.negatives import negatives as make_negatives
 from likra.questions.negatives import positives as make_positives

@@ -11,11 +11,11 @@ from likra.errors import InputError
 from likra.files import sha256, write_json
 from likra.heads.adapters import CONFIG, WEIGHTS, write_adapter
 from likra.heads.recipe import Recipe
-from likra.heads.roles import NEGATIVE, POSITIVE
 from likra.heads.stack import HeadStack
 from likra.heads.training import Step
 from likra.judge.calibration import FILE as CALIBRATION
 from likra.judge.scores import check_weight
+from likra.likelihood.table import NEGATIVE, POSITIVE
 
 MANIFEST, LOSSES, CARD = "likra.json", "losses.jsonl", "README.md"
 EVALUATIONS = "evaluations.json"

@@ -18,6 +18,7 @@ from likra.generation import Contrast, Decoding, combined, generate
 from likra.generation.distilling import _divergence
 from likra.generation.text import prompt_ids, wording
 from likra.heads import HeadStack, Recipe, write_adapter
+from likra.judge.scores import readers_of
 from likra.likelihood.table import BASE
 from likra.model import Likra
 from likra.questions import Question
@@ -303,7 +304,7 @@ def test_methods_are_those_that_the_heads_allow(tokenizer: Any, questions: list[
         ("sft", ("positive",), ("likra", "base_likra")),
     ):
         likra = Likra.from_base(tiny_base(tokenizer), role=role).fit(questions, progress=False)
-        assert likra.readers() == default
+        assert readers_of(likra.heads) == default
         for method in lacking:
             with pytest.raises(InputError, match="must be one of"):
                 likra.generate("?", method=method)

@@ -2,14 +2,11 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("fastapi", reason="needs likra's extra `serve`")
-
 import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -17,8 +14,6 @@ from fastapi.testclient import TestClient
 from likra import Likra, Recipe
 from likra.questions import Question, load
 from likra.serve import Limits, bind, create_app
-
-Client = Callable[..., contextlib.AbstractContextManager[TestClient]]
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from likra.heads.adapters import write_weights
 from likra.heads.base import Base
 from likra.heads.merging import merged
 from likra.heads.recipe import Recipe
-from likra.heads.roles import NEGATIVE, POSITIVE
 from likra.heads.stack import HeadStack, HeadWeights
-from likra.likelihood.table import BASE
+from likra.judge.scores import readers_of
+from likra.likelihood.table import NEGATIVE, POSITIVE
 from likra.progress import progress_bar
 from likra.questions.sources import Source, load
 
@@ -38,26 +38,6 @@ class Writer:
     heads: tuple[str, ...]
     style: str
 
-    def readers(self, method: str | None = None) -> tuple[str, ...]:
-        """Who writes: one reader, or p+ and p-.
-
-        Args:
-            method: `likra`, `base_likra`, `sft` or `base`; default: the first of these that the heads allow.
-
-        Raises:
-            InputError: There is no such method, or it needs a head that is not there.
-        """
-        known = {
-            "likra": (POSITIVE, NEGATIVE),
-            "base_likra": (BASE, NEGATIVE),
-            "sft": (POSITIVE,),
-            "base": (BASE,),
-        }
-        allowed = [name for name, wanted in known.items() if {*wanted} <= {*self.heads, BASE}]
-        if method is not None and method not in allowed:
-            raise InputError(f"--method {method}: must be one of {', '.join(allowed)} with these heads.")
-        return known[method or allowed[0]]
-
     def generate(
         self,
         prompts: str | Sequence[str],
@@ -73,7 +53,8 @@ class Writer:
         Args:
             prompts: One or more questions, worded in this Likra's prompt style. Where a style's answers are one line
                 (`qa`, `plain`, `truthfulqa`), they end with their first line.
-            method: Who writes, see `readers`.
+            method: Who writes: `likra`, `base_likra`, `sft` or `base`; default: the first of these that the heads
+                allow.
             decoding: How tokens are chosen; default: greedy.
             contrast: a, and which tokens are plausible; for two readers.
             memory: Bytes that this may take beside the model; default: a share of what is free.
@@ -91,7 +72,7 @@ class Writer:
             written = generate(
                 self.base,
                 self._trained(),
-                self.readers(method),
+                readers_of(self.heads, method),
                 tokens,
                 decoding or Decoding(),
                 contrast,
@@ -163,7 +144,7 @@ class Writer:
         source = load(data) if isinstance(data, str) else data
         prompts = self._training_prompts(source, limit, recipe.seed)
         weights, rank = self._merged(way)
-        first, second = self.readers()
+        first, second = readers_of(self.heads)
         own = self._trained()
         names, own_rank = list(own.names), max(own.ranks)
         self.stack = stack = own.rebuilt([*names, STUDENT], rank)

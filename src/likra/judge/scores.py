@@ -1,10 +1,11 @@
 """Scores of candidates: likelihoods, their ratio, and what they are divided by."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from likra.errors import InputError
-from likra.likelihood.table import BASE, Floats, Likelihoods
+from likra.likelihood.table import BASE, NEGATIVE, POSITIVE, Floats, Likelihoods
 
 Normalisation = Literal["raw", "token", "character", "byte"]
 
@@ -18,6 +19,26 @@ NORMALISATIONS: dict[str, str] = {
 
 #: The methods that two heads give, in the order in which they are shown.
 METHOD_TITLES = {"base": "Base", "sft": "SFT", "base_likra": "Base-Likra", "likra": "Likra"}
+
+#: Method -> whose log-likelihoods are L+ and, where there is one, L-.
+READERS: dict[str, tuple[str, ...]] = {
+    "base": (BASE,),
+    "sft": (POSITIVE,),
+    "base_likra": (BASE, NEGATIVE),
+    "likra": (POSITIVE, NEGATIVE),
+}
+
+
+def readers_of(heads: Sequence[str], method: str | None = None) -> tuple[str, ...]:
+    """Who reads for a method; by default for the best that these heads allow.
+
+    Raises:
+        InputError: The method is unknown, or needs a head that is not there.
+    """
+    allowed = [name for name, readers in READERS.items() if {*readers} <= {BASE, *heads}]
+    if method is not None and method not in allowed:
+        raise InputError(f"--method {method}: must be one of {', '.join(allowed)} with these heads.")
+    return READERS[method or allowed[-1]]
 
 
 def ratio(positive_QC: Floats, negative_QC: Floats, weight: float = 1.0) -> Floats:

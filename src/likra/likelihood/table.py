@@ -16,7 +16,8 @@ from likra.questions.question import Question
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BASE = "base"
+#: Who reads: the plain base, and the two heads of a Likra.
+BASE, POSITIVE, NEGATIVE = "base", "positive", "negative"
 _META = b"likra"
 _COLUMNS = ("question", "choice", "text", "right", "tokens", "characters", "bytes", "cut")
 _HEAD = "logprob:"

@@ -10,7 +10,7 @@ import torch
 from likra import __version__
 from likra.files import new_folder, write_json
 from likra.heads import Recipe
-from likra.heads.roles import NEGATIVE, POSITIVE
+from likra.likelihood.table import NEGATIVE, POSITIVE
 from likra.questions import Source
 from likra.report import page, plots
 from likra.saved import write_heads

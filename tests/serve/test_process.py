@@ -1,5 +1,6 @@
 """`likra serve` as a process: its line, its refusals, and its end."""
 
+import importlib.util
 import re
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 from likra import Likra
+from likra.cli import serve
+from likra.errors import InputError
 from likra.questions import Question
 
 
@@ -51,3 +54,19 @@ def test_sigterm_answers_what_was_accepted_and_exits_with_0(heads: Path, likra: 
             assert index is not None
             scores = [candidate.score for candidate in likra.score(question.text, documents)]
             assert scores[index] == pytest.approx(max(scores), abs=1e-4)
+
+
+def test_what_cannot_be_served_is_said_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"--host 192\.0\.2\.1 --port 0: .*; choose another"):
+        serve.serve(tmp_path, host="192.0.2.1", port=0)  # an address of documentation (RFC 5737), nobody's own
+    with pytest.raises(InputError, match="--api-key"):
+        serve.serve(tmp_path, port=0, api_key="two words")
+    with pytest.raises(InputError, match="--timeout inf: must be a finite number"):
+        serve.serve(tmp_path, port=0, timeout=float("inf"))
+    with pytest.raises(InputError, match="no heads folder"):
+        serve.serve(tmp_path, port=0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'likra\[serve\]'"):
+        serve.serve(tmp_path)

@@ -1,3 +1,0 @@
-"""The two heads of a Likra."""
-
-POSITIVE, NEGATIVE = "positive", "negative"
