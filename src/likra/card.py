@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from likra import hub
 from likra.builtin import WORLD_MODELS, WORLD_SOURCES
 from likra.errors import InputError
 from likra.files import new_file
@@ -19,7 +22,7 @@ from likra.questions.negatives import NEGATIVE_KINDS
 from likra.questions.prompts import STYLES, word
 from likra.questions.question import Question
 from likra.questions.sources import HUB
-from likra.saved import CARD, CURVE, CURVE_FIGURE, read_evaluations, read_manifest
+from likra.saved import CARD, CURVE, CURVE_FIGURE, FILES, own_files, read_evaluations, read_manifest
 
 #: Prompt style -> a question and two candidates to try it on; those of `world` are of its own world.
 _EXAMPLES: dict[str, tuple[str, tuple[str, str]]] = {
@@ -46,6 +49,29 @@ def write_card(folder: Path, *, at: Path | None = None, repository: str | None =
     """
     with new_file(folder / CARD) as work:
         work.write_text(str(model_card(folder, at=at, repository=repository)), encoding="utf-8")
+
+
+def push(folder: Path, repository: str, **how: Any) -> str:
+    """Publish a heads folder on the hub, with a card for its readers there; the folder itself is left as it is.
+
+    Args:
+        folder: The folder.
+        repository: `owner/name`; made if there is none.
+        **how: As `likra.hub.publish` takes it: private, token, revision, message, create_pr.
+
+    Returns:
+        The commit's address, or the pull request's.
+
+    Raises:
+        InputError: The folder is damaged, the hub cannot be reached, or the repository may not be written to.
+    """
+    with tempfile.TemporaryDirectory() as work:
+        sent = Path(work) / folder.name
+        for name in own_files(folder):
+            (sent / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, sent / name)
+        write_card(sent, repository=repository)
+        return hub.publish(sent, repository, own_files(sent), FILES, **how)
 
 
 def model_card(folder: Path, *, at: Path | None = None, repository: str | None = None) -> ModelCard:

@@ -42,13 +42,16 @@ def is_id(name: str) -> bool:
     return name.count("/") == 1
 
 
-def fetch(repository: str, patterns: Sequence[str], revision: str | None = None) -> tuple[Path, str]:
+def fetch(
+    repository: str, patterns: Sequence[str], revision: str | None = None, token: str | None = None
+) -> tuple[Path, str]:
     """Some files of a model repository, in the hub's cache; what was fetched before is found there without a network.
 
     Args:
         repository: `owner/name`.
         patterns: Names of files, with wildcards; no others are fetched.
         revision: Branch, tag or commit; default: the main branch.
+        token: Access token; default: that of `hf auth login`, or $HF_TOKEN.
 
     Returns:
         Their folder, and the commit that they are of.
@@ -61,7 +64,11 @@ def fetch(repository: str, patterns: Sequence[str], revision: str | None = None)
     try:
         folder = Path(
             snapshot_download(
-                repository, revision=revision, allow_patterns=list(patterns), local_files_only=not reachable()
+                repository,
+                revision=revision,
+                allow_patterns=list(patterns),
+                token=token,
+                local_files_only=not reachable(),
             )
         )
     except Exception as error:  # huggingface_hub, httpx and the file system share no base class for these

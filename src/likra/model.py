@@ -12,13 +12,12 @@ from typing import Any, cast
 
 from transformers import PreTrainedModel
 
-from likra import hub
-from likra.card import write_card
+from likra.card import push, write_card
 from likra.errors import InputError
 from likra.files import new_folder, write_json
 from likra.generation.decoding import Decoding
 from likra.generation.writer import Writer
-from likra.heads.adapters import adapter_config, adapter_weights, invocation, read_adapter
+from likra.heads.adapters import adapter_config, adapter_weights, invocation, read_adapter, warn_where_peft_differs
 from likra.heads.base import Base, as_base, load_base
 from likra.heads.recipe import Recipe
 from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
@@ -38,10 +37,8 @@ from likra.questions.sources import Source, load, right_answers
 from likra.questions.tokens import TokenPair, common_ending, encode_pair
 from likra.saved import (
     EVALUATIONS,
-    FILES,
     LOSSES,
     find_heads,
-    own_files,
     read_evaluations,
     read_manifest,
     write_heads,
@@ -50,8 +47,8 @@ from likra.saved import (
 logger = logging.getLogger(__name__)
 
 _NO_PROBABILITY = (
-    "--min-confidence: needs a probability; calibrate the heads (`likra calibrate`) at this weight and normalisation, "
-    "and give two candidates or more."
+    "--min-confidence: needs a probability; calibrate the heads (`likra calibrate`) at this weight, normalisation and "
+    "number of shots, and give two candidates or more."
 )
 
 #: role -> the heads it trains.
@@ -73,7 +70,8 @@ class Candidate:
         negative: L-: log-likelihood under the negative head, None for SFT.
         base: Log-likelihood under the untrained base.
         probability: That it is the right one of the candidates, if one of them is; None for a lone candidate, and
-            where these heads are not calibrated, or for another weight or normalisation (`Likra.calibrate`).
+            where these heads are not calibrated, or for another weight, normalisation or number of shots
+            (`Likra.calibrate`).
     """
 
     text: str
@@ -402,7 +400,7 @@ class Likra(Writer):
         negative_QC = table.head(NEGATIVE) if NEGATIVE in self.heads else None
         positive_QC = table.head(POSITIVE if POSITIVE in self.heads else BASE)
         probability_QC = None
-        if self.calibration and self.calibration.calibration.of(weight, normalisation):
+        if self.calibration and self.calibration.calibration.of(weight, normalisation, table.meta.get("shots", 0)):
             probability_QC = self.calibration.calibration.probabilities(scores_QC)
         return [
             [
@@ -428,7 +426,7 @@ class Likra(Writer):
             InputError: `min_confidence` is given, and there is no probability to go by.
         """
         own = self.calibration.calibration if self.calibration else None
-        if own is None or not own.of(result.weight, result.normalisation):
+        if own is None or not own.of(result.weight, result.normalisation, result.likelihoods.meta.get("shots", 0)):
             if min_confidence is not None:
                 raise InputError(_NO_PROBABILITY)
             return None
@@ -512,6 +510,7 @@ class Likra(Writer):
             method,
             weight=found.weight,
             normalisation=normalisation,
+            shots=shots,
             data=source.name if isinstance(source, Source) else None,
             split=place,
         )
@@ -560,7 +559,9 @@ class Likra(Writer):
         choices = [choice for choice in choices if choice.strip()]
         if not choices:
             raise InputError("the base gave blank answers only; raise --n or --temperature.")
-        return self.rank(prompt, choices, normalisation=normalisation)
+        table = self.likelihoods([self.check_question(prompt, choices)], memory=memory)
+        [candidates] = self.candidates(table, normalisation=normalisation)
+        return sorted(candidates, key=lambda candidate: -candidate.score)
 
     def evaluate(
         self,
@@ -627,11 +628,7 @@ class Likra(Writer):
         """
         if self.stack is None:
             raise InputError("this Likra has no heads yet; call fit before save_pretrained.")
-        if self.stack.activation == "answer" and not self.stack.invocation:
-            logger.warning(
-                "the training prompts do not all end in the same tokens, which is how PEFT could tell where an answer "
-                "begins; it will apply these heads to prompts too and score otherwise; likra will not"
-            )
+        warn_where_peft_differs(self.stack)
         with new_folder(Path(folder)) as work:
             names = {name: name for name in self.heads}
             write_heads(
@@ -672,12 +669,9 @@ class Likra(Writer):
         with tempfile.TemporaryDirectory() as work:
             folder = Path(work) / "heads"
             self.save_pretrained(folder)
-            write_card(folder, repository=repo_id)
-            return hub.publish(
+            return push(
                 folder,
                 repo_id,
-                own_files(folder),
-                FILES,
                 private=private,
                 token=token,
                 revision=revision,
@@ -693,6 +687,7 @@ class Likra(Writer):
         revision: str | None = None,
         model: str | Base | None = None,
         base_revision: str | None = None,
+        token: str | None = None,
         **loading: Any,
     ) -> "Likra":
         """Load heads that `save_pretrained` or `push_to_hub` wrote, and their base.
@@ -704,13 +699,14 @@ class Likra(Writer):
             model: The base model, where it is not to be found under the name that the heads were trained with.
             base_revision: Branch, tag or commit of the base on the hub; default: the commit that the heads were trained
                 on.
+            token: Access token for the hub; default: that of `hf auth login`, or $HF_TOKEN.
             **loading: Passed to `load_base`.
 
         Raises:
             InputError: There are no such heads, a file is missing, truncated or tampered with, or the base is not the
                 one the heads were trained on.
         """
-        folder, commit = find_heads(folder, revision)
+        folder, commit = find_heads(folder, revision, token)
         manifest = read_manifest(folder)
         origin = manifest["base"]
         if model is None:
@@ -719,7 +715,7 @@ class Likra(Writer):
             base = model
         else:
             try:
-                base = load_base(model or origin["name"], revision=base_revision, **loading)
+                base = load_base(model or origin["name"], revision=base_revision, token=token, **loading)
             except InputError as error:
                 hint = "" if model else " These heads were trained on it; if it has moved, give --base."
                 raise InputError(f"{error}{hint}") from None

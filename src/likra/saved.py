@@ -69,12 +69,13 @@ def write_heads(
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def find_heads(where: str | Path, revision: str | None = None) -> tuple[Path, str | None]:
+def find_heads(where: str | Path, revision: str | None = None, token: str | None = None) -> tuple[Path, str | None]:
     """The folder of some heads, and their commit where they come from the hub.
 
     Args:
         where: A folder, or `owner/name` on the Hugging Face hub; a folder wins.
         revision: Branch, tag or commit on the hub; default: its main branch.
+        token: Access token for the hub.
 
     Raises:
         InputError: There is neither, or the repository cannot be fetched or holds no heads.
@@ -93,7 +94,7 @@ def find_heads(where: str | Path, revision: str | None = None) -> tuple[Path, st
     if not hub.is_id(folder.as_posix()):
         raise InputError(f"{folder}: no such folder; `likra train` writes one{guess or '.'}")
     try:
-        found, commit = hub.fetch(folder.as_posix(), FILES, revision)
+        found, commit = hub.fetch(folder.as_posix(), FILES, revision, token)
     except InputError as error:
         raise InputError(f"{error} (Nor is there such a folder here{guess or '.'})") from None
     if not (found / MANIFEST).is_file():

@@ -72,10 +72,22 @@ def test_eval_counts_only_what_is_answered(own: Path, data: Path) -> None:
     assert "Answering only when sure" in text and "without the calibration" in text
 
 
+def test_a_calibration_with_examples_in_the_prompt_is_none_without(own: Path, data: Path) -> None:
+    likra = Likra.from_pretrained(own)
+    likra.calibrate(str(data), split="all", shots=2, progress=False, cache=False)
+    assert likra.rank("Which animal?", ["a goat", "an owl"])[0].probability is None
+    shown = likra.evaluate(str(data), shots=2, progress=False, cache=False)
+    assert likra.sure(shown) is not None
+    assert likra.candidates(shown.likelihoods)[0][0].probability is not None
+    assert likra.sure(likra.evaluate(str(data), progress=False, cache=False)) is None
+
+
 def test_what_cannot_be_sure_is_refused(own: Path, data: Path, bad: Callable[..., str]) -> None:
     asked = ("score", own, "--question", "?", "--choice", "a", "--choice", "b")
     assert "calibrate the heads" in bad(*asked, "--min-confidence", "0.5")
     assert "calibrate the heads" in bad("eval", own, "--data", data, "--min-confidence", "0.5")
+    assert "is no folder here" in bad("calibrate", "owner/name", "--data", data)
+    assert not Path("owner").exists()
     assert "must be one of temperature, isotonic" in bad("calibrate", own, "--data", data, "--method", "magic")
     assert "name a split with --split" in bad("calibrate", own, "--data", data)
     assert "at least 5" in bad("calibrate", own, "--data", data, "--split", "test")
@@ -138,7 +150,7 @@ def test_writing_from_the_command_line(heads: Path, data: Path, tmp_path: Path, 
             "adapter_model.safetensors",
         ]
     assert "--n 3" in bad("generate", heads, *prompt, "--n", "3")
-    assert "--method fairy" in bad("generate", heads, *prompt, "--method", "fairy")
+    assert "method fairy" in bad("generate", heads, *prompt, "--method", "fairy")
     assert "not empty" in bad("merge", heads, "--out", tmp_path / "merged")
     assert "not empty" in bad("distill", heads, "--data", data, "--out", tmp_path / "merged")
     assert "shorten one of them" in bad("generate", heads, "--prompt", "?", "--max-tokens", "4000")

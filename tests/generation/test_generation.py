@@ -11,14 +11,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import PeftModel
+from scipy.stats import chisquare
 from torch.nn import functional as F
 
 from likra.errors import InputError
 from likra.generation import Contrast, Decoding, combined, generate
 from likra.generation.distilling import _divergence
 from likra.generation.text import prompt_ids, wording
+from likra.generation.twin import read_by
 from likra.heads import HeadStack, Recipe, write_adapter
-from likra.judge.scores import readers_of
+from likra.judge.scores import READERS, method_of
 from likra.likelihood.table import BASE
 from likra.model import Likra
 from likra.questions import Question
@@ -97,6 +99,16 @@ def test_heads_that_act_on_answers_only_are_peft_s_activated_lora(
     written = generate(stack.base, stack, BOTH, prompts, Decoding(max_tokens=10), CONTRAST)
     loop = Loop(stack, tokenizer, architecture, tmp_path)
     assert written == [[loop.greedy(prompt, 10, {0, 1})] for prompt in prompts]
+    # Without any padding `generate` passes no mask.
+    assert generate(stack.base, stack, BOTH, prompts[:1] * 2, Decoding(max_tokens=10), CONTRAST) == written[:1] * 2
+    # Heads that are not woken by tokens act from the prompt's last one on, as they do in scoring.
+    other = stack_of(tokenizer, architecture, activation="answer")
+    [[new]] = generate(other.base, other, BOTH[:1], prompts[:1], Decoding(max_tokens=4))
+    ids = [*prompts[0], *new]
+    for place in range(len(new)):
+        read = ids[: len(prompts[0]) + place]
+        with torch.no_grad(), other.active([("one", len(prompts[0]) - 1, len(read))], len(read)):
+            assert int(other.base.model(torch.tensor([read])).logits[0, -1].argmax()) == new[place]
 
 
 def test_the_base_writes_what_transformers_writes(tokenizer: Any, questions: list[Question]) -> None:
@@ -137,13 +149,26 @@ def test_beams_find_what_brute_force_finds(tokenizer: Any, questions: list[Quest
 def test_draws_follow_the_combined_distribution(tokenizer: Any, questions: list[Question], tmp_path: Path) -> None:
     stack = stack_of(tokenizer)
     [prompt] = prompts_of(tokenizer, questions[:1])
-    expected = Loop(stack, tokenizer, "llama", tmp_path).scores(prompt).div(0.8).softmax(-1).numpy()
+    loop = Loop(stack, tokenizer, "llama", tmp_path)
     draws = 2000
     decoding = Decoding(max_tokens=1, answers=draws, temperature=0.8, seed=3)
     [texts] = generate(stack.base, stack, BOTH, [prompt], decoding, CONTRAST)
-    seen = np.bincount([new[0] for new in texts], minlength=len(expected)) / draws
-    assert (seen[expected == 0] == 0).all()
-    assert np.abs(seen - expected).max() < 4 * math.sqrt(0.25 / draws)
+    seen = np.bincount([new[0] for new in texts], minlength=320)
+
+    def fits(contrast: Contrast, temperature: float) -> bool:
+        expected = loop.scores(prompt, contrast).double().div(temperature).softmax(-1).numpy()
+        some = expected > 0
+        return not seen[~some].any() and chisquare(seen[some], draws * expected[some]).pvalue > 1e-3
+
+    assert fits(CONTRAST, 0.8)
+    # And the test would see it if temperature, contrast or cut-off were others.
+    for other, temperature in (
+        (CONTRAST, 1.2),
+        (Contrast(0, 0.05), 0.8),
+        (Contrast(2.5, 0.05), 0.8),
+        (Contrast(0.7, 0.2), 0.8),
+    ):
+        assert not fits(other, temperature)
     assert generate(stack.base, stack, BOTH, [prompt], decoding, CONTRAST) == [texts]
     before = torch.random.get_rng_state()
     generate(stack.base, stack, BOTH, [prompt], decoding, CONTRAST)
@@ -185,6 +210,69 @@ def test_scores_by_hand(positive: list[float], negative: list[float], amount: fl
     assert scores[one.argmax()].isfinite()
 
 
+def test_impossible_tokens_stay_so_and_make_no_others_certain() -> None:
+    inf = math.inf
+    positive, negative = torch.tensor([[1.0, -inf, 0.5, -inf]]), torch.tensor([[0.0, 0.0, -inf, -inf]])
+    for amount in (0.0, 1.0, 3.0):
+        scores = combined(positive, negative, Contrast(amount, 0.0))[0]
+        assert not scores.isnan().any() and scores[[1, 3]].isneginf().all() and scores[[0, 2]].isfinite().all()
+
+
+def test_positions_of_several_parts_are_repeated_by_row(tokenizer: Any) -> None:
+    """As models that read images have them: [parts, rows, tokens]."""
+    stack = stack_of(tokenizer)
+    model = stack.base.model
+    seen: list[torch.Tensor] = []
+    own = model.forward
+
+    def forward(**inputs: Any) -> Any:
+        seen.append(inputs.pop("position_ids"))
+        return own(**inputs)
+
+    model.forward = forward  # type: ignore[method-assign]
+    ids = torch.tensor([[5, 6, 7]] * 3)
+    positions = torch.arange(27).reshape(3, 3, 3)
+    with read_by(stack.base, stack, BOTH, lambda logits: logits[0]):
+        model(input_ids=ids, position_ids=positions)
+    assert model.forward is forward  # type: ignore[comparison-overlap]
+    assert torch.equal(seen[0], torch.cat([positions, positions], dim=1))
+
+
+def test_heads_stay_where_there_is_no_memory_for_more(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = stack_of(tokenizer)
+    digest = stack.digest("one")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("likra.heads.stack.StackedLora.__init__", full)
+        with pytest.raises(MemoryError):
+            stack.rebuilt([*BOTH, "three"], 8)
+    assert stack.digest("one") == digest
+    assert generate(stack.base, stack, BOTH, [[5, 6]], Decoding(2))
+    rebuilt = stack.rebuilt([*BOTH, "three"], 8)
+    assert rebuilt.digest("one") == digest and rebuilt.same("three", None)
+
+
+def test_a_search_gives_each_text_once(likra: Likra) -> None:
+    for contrast in (Contrast(1.0, 0.5), Contrast(1.0, 1.0)):
+        [texts] = likra.generate("?", decoding=Decoding(6, 4, beams=4), contrast=contrast, progress=False)
+        assert 1 <= len(texts) == len(set(texts)) <= 4
+    assert len(texts) == 1  # nothing but the likeliest token was plausible
+
+
+def test_what_is_written_ends_with_its_line(likra: Likra, questions: list[Question]) -> None:
+    """Also in a row that ended before others of its batch."""
+    assert likra.stack is not None
+    tokenizer = likra.base.tokenizer
+    prompts = prompts_of(tokenizer, questions) * 8
+    written = generate(likra.base, likra.stack, ("positive",), prompts, Decoding(40, 1, 2.0), one_line=True)
+    breaks = [["\n" in tokenizer.decode([token]) for token in new] for [new] in written]
+    assert sum(any(some) for some in breaks) > 2
+    assert not any(any(some[:-1]) for some in breaks)
+
+
 def test_heads_that_agree_change_nothing() -> None:
     logits = torch.randn(3, 7)
     same = combined(logits, logits, Contrast(3.0, 0.0))
@@ -200,6 +288,8 @@ def test_heads_that_agree_change_nothing() -> None:
         {"top_p": 0},
         {"max_tokens": 0},
         {"beams": 2, "temperature": 1.0},
+        {"seed": 10**14},
+        {"seed": -1},
     ],
 )
 def test_decodings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
@@ -270,6 +360,8 @@ def test_what_is_distilled_says_what_the_two_say(
     )
     # A cut-off cannot be learned to the end: every token that is not plausible keeps some probability.
     assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
+    with pytest.raises(InputError, match="--limit 0"):
+        likra.distill(texts, tmp_path / "none", limit=0)
     # The two heads are what they were, and still there.
     assert likra.stack.names == ["positive", "negative"]
     assert {name: likra.stack.digest(name) for name in likra.heads} == before
@@ -304,7 +396,7 @@ def test_methods_are_those_that_the_heads_allow(tokenizer: Any, questions: list[
         ("sft", ("positive",), ("likra", "base_likra")),
     ):
         likra = Likra.from_base(tiny_base(tokenizer), role=role).fit(questions, progress=False)
-        assert readers_of(likra.heads) == default
+        assert READERS[method_of(likra.heads)] == default
         for method in lacking:
             with pytest.raises(InputError, match="must be one of"):
                 likra.generate("?", method=method)

@@ -29,7 +29,7 @@ from likra.integrations import harness
 from likra.integrations.harness import LikraLM, register
 from likra.likelihood import BASE
 from likra.likelihood.engine import encode_question
-from likra.model import NEGATIVE, POSITIVE
+from likra.likelihood.table import NEGATIVE, POSITIVE
 from likra.questions import Prompter, Question, Source, load
 from tests.likelihood.test_harness import TASKS, hub_form
 
@@ -304,7 +304,7 @@ def test_what_a_ratio_cannot_answer_is_refused(kind: str, reason: str, likra: Li
         ("heads={heads},weight=heavy", "weight=heavy: must be a finite number"),
         ("heads={heads},weight=inf", "weight=inf: must be a finite number"),
         ("heads={heads},memory=0", "memory=0: must be more than 0"),
-        ("heads={heads},method=dpo", "method=dpo: must be one of base, sft, base_likra, likra"),
+        ("heads={heads},method=dpo", "method dpo: must be one of base, sft, base_likra, likra"),
         ("heads={heads},dtype=auto", "--dtype auto: must be one of"),
     ],
 )

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from sklearn.linear_model import LogisticRegression
 
 from likra.errors import InputError
+from likra.judge.bootstrap import Resampled
 from likra.judge.calibration import (
     FILE,
     Calibration,
@@ -22,8 +23,8 @@ from likra.judge.calibration import (
     cross_fitted,
     expected_calibration_error,
     fit,
-    risk_at,
     risk_coverage,
+    risks,
     softmax,
 )
 
@@ -116,6 +117,23 @@ def test_a_few_right_answers_make_none_certain() -> None:
     assert fit(lone, np.zeros(2, dtype=int)).probabilities(lone)[0, 0] == 1
 
 
+def test_isotonic_claims_no_certainty_either() -> None:
+    scores = np.array([[5.0, 0.0], [3.0, 0.0]] * 5)
+    sure = confidence(fit(scores, np.zeros(10, dtype=int), "isotonic").probabilities(scores), scores)
+    assert (sure < 0.95).all()
+
+
+def test_where_no_score_says_anything_none_is_sure() -> None:
+    tied = fit(np.zeros((10, 3)), np.zeros(10, dtype=int))
+    assert tied.probabilities(np.array([[0.5, 0.0, 0.0]]))[0] == pytest.approx([1 / 3] * 3, abs=1e-3)
+
+
+def test_a_calibration_is_of_its_own_scores_only() -> None:
+    own = Calibration("temperature", 1.0, "raw", 1.0, shots=2)
+    assert own.of(1.0, "raw", 2)
+    assert not own.of(1.0, "raw") and not own.of(0.5, "raw", 2) and not own.of(1.0, "token", 2)
+
+
 def test_where_all_choices_look_wrong_none_is_favoured() -> None:
     hopeless = Calibration("isotonic", 1, "raw", 1.0, ((0.0, 0.0), (1.0, 0.0)))
     assert hopeless.probabilities(np.array([[3.0, 1.0, NAN]]))[0, :2].tolist() == [0.5, 0.5]
@@ -141,7 +159,17 @@ def test_risk_and_coverage_by_hand() -> None:
     coverage, risk = risk_coverage(sure, right)
     assert coverage.tolist() == [0.25, 0.5, 1.0]  # the two that are equally sure come together
     assert risk.tolist() == [0.0, 0.5, 0.5]
-    assert risk_at(sure, right, [0.25, 0.3, 0.6, 1.0]).tolist() == [0.0, 0.5, 0.5, 0.5]
+    drawn = Resampled(1, 4, resamples=300)
+    found = risks(sure[None], right[None], [0.25, 0.3, 0.6, 1.0], drawn)
+    assert found[0].tolist() == [0.0, 0.5, 0.5, 0.5]
+    # At full coverage it is the mean of the wrong answers, resample by resample.
+    assert found[:, 3] == pytest.approx(drawn.means(1 - right[None]))
+    # One resample by hand: a question that is drawn twice is two questions.
+    [_, (_, weights)] = [one for one, _ in zip(drawn.weights(), range(2), strict=False)]
+    for row, counts in enumerate(weights.astype(int)[:20], start=1):
+        again = np.repeat(np.arange(4), counts)
+        coverage, risk = risk_coverage(sure[again], right[again])
+        assert found[row, 2] == pytest.approx(risk[np.flatnonzero(coverage >= 0.6 - 1e-9)[0]])
 
 
 @given(st.lists(st.tuples(unit, st.booleans()), min_size=1, max_size=60))

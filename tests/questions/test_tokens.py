@@ -86,3 +86,9 @@ def test_only_an_empty_prompt_needs_a_token_to_stand_for_it() -> None:
 
 def test_the_length_of_a_model(tokenizer: Any) -> None:
     assert model_max_length(LlamaConfig(max_position_embeddings=77), tokenizer) == 77
+
+
+def test_half_a_surrogate_pair_is_refused(tokenizer: Any) -> None:
+    for context, completion in (("\ud800 a", " b"), ("a", " \udfff")):
+        with pytest.raises(InputError, match="half a surrogate pair"):
+            encode_pair(tokenizer, context, completion, 128)

@@ -45,16 +45,19 @@ def calibrate(
     `likra serve` then show probabilities, and answer only when sure with --min-confidence.
     """
     from likra.card import write_card
+    from likra.errors import InputError
     from likra.judge.calibration import check_calibration
     from likra.judge.scores import check_normalisation
     from likra.questions import load
 
+    if not heads.is_dir():
+        raise InputError(f"{heads}: is no folder here; a calibration is kept with the heads.")
     check_calibration(method)
     check_normalisation(normalisation)
     source = load(data)
 
     likra = options.open_heads(heads, base, None, None, dtype, device, quantize, trust_remote_code)
-    if split == "train" and likra.training.get("data") == source.name:
+    if split in ("train", "all") and likra.training.get("data") == source.name:
         options.note("these heads were trained on some of these questions; they look surer of them than of others")
     fitted = likra.calibrate(
         source,

@@ -33,28 +33,18 @@ def push(
     """Publish heads on the Hugging Face hub, with a model card.
 
     Log in first: `hf auth login`, or set HF_TOKEN. Only what belongs to the heads is sent: the adapters, likra.json,
-    losses.jsonl, what `likra calibrate` and `likra eval --record` found, and the card, README.md, which is written
-    anew. Others load them with `likra score OWNER/NAME ...`, or `Likra.from_pretrained("OWNER/NAME")`.
+    losses.jsonl, what `likra calibrate` and `likra eval --record` found, and a card, README.md, which is written
+    for its readers there. Others load them with `likra score OWNER/NAME ...`, or `Likra.from_pretrained("OWNER/NAME")`.
     """
-    from likra import hub
-    from likra.card import write_card
-    from likra.saved import FILES, own_files, read_manifest
+    from likra.card import push as publish
+    from likra.saved import read_manifest
 
     base = read_manifest(heads)["base"]
     if curve:
         from likra.report.card_curve import keep_curve
 
         keep_curve(curve, base["name"], heads)
-    write_card(heads, repository=repository)
     if Path(base["name"]).exists():
         options.note(f"the base of these heads, {base['name']}, is a folder here; who loads them needs a copy of it")
-    address = hub.publish(
-        heads,
-        repository,
-        own_files(heads),
-        FILES,
-        private=private or None,
-        revision=revision,
-        create_pr=create_pr,
-    )
+    address = publish(heads, repository, private=private or None, revision=revision, create_pr=create_pr)
     options.console().print(address, soft_wrap=True, markup=False)

@@ -38,7 +38,8 @@ def serve(
     max_characters: Annotated[int, typer.Option(min=1, help="Characters of a question, or of a candidate.")] = 20_000,
     max_body: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Size of one request.")] = 2**20,
     base: options.BaseModel = None,
-    revision: options.Revision = None,
+    revision: options.HeadsRevision = None,
+    base_revision: options.BaseRevision = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     quantize: options.Quantize = None,
@@ -57,7 +58,6 @@ def serve(
         raise InputError(f"likra serve needs {lacking[0]}: pip install 'likra[serve]'.")
 
     from likra.judge.scores import check_weight
-    from likra.model import Likra
     from likra.serve import Limits, bind, check_key, create_app
     from likra.serve import serve as run
 
@@ -73,9 +73,7 @@ def serve(
         max_batch=max_batch,
     )
     bound = bind(host, port)
-    likra = Likra.from_pretrained(
-        heads, model=base, **options.loading(revision, dtype, device, trust_remote_code, quantize)
-    )
+    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
     if weight is not None:
         check_weight(weight)
         likra.weight = weight

@@ -16,7 +16,7 @@ class Contrast:
     cut-off that of contrastive decoding (Li et al. 2023, arXiv 2210.15097, equation 1).
 
     Attributes:
-        amount: a, 0 or more; 0 is the positive head alone.
+        amount: a, 0 or more; 0 is the positive head alone, among the tokens that are plausible.
         plausibility: A token needs at least this share of the probability of p+'s likeliest token; 0 to 1.
     """
 
@@ -41,7 +41,13 @@ def combined(positive_RV: torch.Tensor, negative_RV: torch.Tensor, contrast: Con
         Scores [R, V] in nats, in float32 and not normalised; -inf where a token is not plausible.
     """
     log_positive_RV, log_negative_RV = positive_RV.float().log_softmax(-1), negative_RV.float().log_softmax(-1)
-    scores_RV = log_positive_RV + contrast.amount * (log_positive_RV - log_negative_RV)
+    scores_RV = log_positive_RV
+    if contrast.amount:
+        # A token that p- thinks impossible is not thereby certain.
+        least = torch.finfo(torch.float32).min / (2 * (1 + contrast.amount))
+        gap_RV = log_positive_RV - log_negative_RV.clamp(min=least)
+        impossible_RV = log_positive_RV.isneginf()
+        scores_RV = (log_positive_RV + contrast.amount * gap_RV).masked_fill(impossible_RV, -torch.inf)
     if contrast.plausibility == 0:
         return scores_RV
     least_R1 = log_positive_RV.max(-1, keepdim=True).values + math.log(contrast.plausibility)

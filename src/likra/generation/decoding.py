@@ -25,7 +25,7 @@ class Decoding:
         temperature: Divides the scores before a token is drawn; 0: the likeliest token is taken.
         top_p: Draw from the likeliest tokens that have this share of the probability.
         beams: Beams of a search for the likeliest text; 1: none.
-        seed: Seed of the draws.
+        seed: Seed of the draws; from 0 to 2**31.
     """
 
     max_tokens: int = 64
@@ -43,6 +43,8 @@ class Decoding:
             raise InputError(f"--temperature {self.temperature}: must be a number, 0 (greedy) or more.")
         if not 0 < self.top_p <= 1:
             raise InputError(f"--top-p {self.top_p}: must be above 0, and 1 at most.")
+        if not 0 <= self.seed <= 2**31:
+            raise InputError(f"--seed {self.seed}: must lie from 0 to 2147483648.")
         if self.temperature == 0 and self.answers > self.beams:
             raise InputError(
                 f"--n {self.answers}: several texts need draws (--temperature above 0) or as many --beams."
@@ -69,6 +71,8 @@ def generate(
 ) -> list[list[list[int]]]:
     """New tokens after each prompt: `decoding.answers` lists of them, with the token that ends them if one does.
 
+    (Of a search with beams there may be fewer: as many as are different.)
+
     All readers read in one batch, each with keys and values of its own. (What is drawn depends on which prompts share a
     batch, as always with `generate`.)
 
@@ -94,22 +98,25 @@ def generate(
             f"a prompt has {longest - decoding.max_tokens} tokens, and --max-tokens {decoding.max_tokens} more may "
             f"follow, but the model reads {base.max_length}; shorten one of them."
         )
-    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
-    found: dict[int, list[list[int]]] = {}
-    # The rows of one prompt: every reader's, for every text that is written or searched.
-    each = len(readers) * max(decoding.answers, decoding.beams)
+    # What is drawn is a row of its own; beams of one prompt belong together.
+    rows = [
+        (place, draw) for place in range(len(prompts)) for draw in range(1 if decoding.beams > 1 else decoding.answers)
+    ]
+    rows.sort(key=lambda row: -len(prompts[row[0]]))
+    found: dict[int, list[list[int]]] = {place: [] for place in range(len(prompts))}
+    each = len(readers) * decoding.beams
 
     def step(start: int, budget: Budget) -> int:
-        length = (len(prompts[order[start]]) + decoding.max_tokens) * each
-        some = order[start : start + max(1, min(budget.tokens // length, budget.logits // each))]
-        new = _write(
-            base, stack, readers, [prompts[p] for p in some], decoding, contrast or Contrast(), one_line, start
-        )
-        found.update(zip(some, new, strict=True))
-        progress(len(found))
+        length = (len(prompts[rows[start][0]]) + decoding.max_tokens) * each
+        some = rows[start : start + max(1, min(budget.tokens // length, budget.logits // each))]
+        several = [prompts[place] for place, _ in some]
+        new = _write(base, stack, readers, several, decoding, contrast or Contrast(), one_line, start)
+        for (place, _), texts in zip(some, new, strict=True):
+            found[place] += texts
+        progress((start + len(some)) * len(prompts) // len(rows))
         return start + len(some)
 
-    generation_budget(base.model, memory, longest).steps(len(order), step)
+    generation_budget(base.model, memory, longest).steps(len(rows), step)
     return [found[place] for place in range(len(prompts))]
 
 
@@ -129,11 +136,13 @@ def _write(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (*ends, 0)[0]
     ids_RT = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
     mask_RT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    kept = decoding.answers if decoding.beams > 1 else 1
+    line = LineEnd(tokenizer, width, False) if one_line else None
     drawn = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
     config = GenerationConfig(
         do_sample=bool(drawn),
         num_beams=decoding.beams,
-        num_return_sequences=decoding.answers,
+        num_return_sequences=kept,
         max_new_tokens=decoding.max_tokens,
         eos_token_id=ends or None,
         pad_token_id=pad,
@@ -152,15 +161,22 @@ def _write(
             input_ids=ids_RT.to(model.device),
             attention_mask=mask_RT.to(model.device),
             past_key_values=cache,
-            stopping_criteria=StoppingCriteriaList([LineEnd(tokenizer, width, False)] if one_line else []),
+            stopping_criteria=StoppingCriteriaList([line] if line else []),
         )
-    # A row that ended before the others is filled up; its first end stands.
-    rows = [_ended(row, ends) for row in out_RT[:, width:].tolist()]
-    return [rows[place : place + decoding.answers] for place in range(0, len(rows), decoding.answers)]
+    # A row that ended before the others was filled up; what ended it stands.
+    texts = [_ended(row, ends, line) for row in out_RT[:, width:].tolist()]
+    grouped = [texts[place : place + kept] for place in range(0, len(texts), kept)]
+    # Beams that found nothing plausible to go on with are filled up with copies.
+    return [
+        [text for place, text in enumerate(some) if text not in some[:place]] if kept > 1 else some for some in grouped
+    ]
 
 
-def _ended(new: list[int], ends: Sequence[int]) -> list[int]:
-    stop = next((place + 1 for place, token in enumerate(new) if token in ends), len(new))
+def _ended(new: list[int], ends: Sequence[int], line: LineEnd | None) -> list[int]:
+    stop = next(
+        (n for n in range(1, len(new) + 1) if new[n - 1] in ends or (line is not None and line.ended(new[:n]))),
+        len(new),
+    )
     return new[:stop]
 
 

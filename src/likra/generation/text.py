@@ -25,10 +25,11 @@ class LineEnd(StoppingCriteria):
         self._breaks: dict[int, bool] = {}  # token -> whether it has a new line
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        done = [self._ended(row) for row in input_ids[:, self._width :].tolist()]
+        done = [self.ended(row) for row in input_ids[:, self._width :].tolist()]
         return torch.tensor(done, device=input_ids.device)
 
-    def _ended(self, new: list[int]) -> bool:
+    def ended(self, new: list[int]) -> bool:
+        """Whether the last of some new tokens ends the line."""
         if new[-1] not in self._breaks:
             self._breaks[new[-1]] = "\n" in self._tokenizer.decode([new[-1]])
         return self._breaks[new[-1]] and line_end(self._tokenizer.decode(new), self._own_line) is not None

@@ -51,15 +51,16 @@ def read_by(
         spans = [(name, place * tokens, (place + 1) * tokens) for place, name in enumerate(readers) if name != BASE]
         if stack and first and stack.activation == "answer":
             # Of a whole prompt, heads that act on answers only read the end.
-            reach = [
-                stack.reach(tuple(row[mask.bool()].tolist()))
-                for row, mask in zip(ids_RT, inputs["attention_mask"], strict=True)
-            ]
+            mask_RT = inputs.get("attention_mask")  # `generate` leaves it out where nothing is padded
+            told_RT = torch.ones_like(ids_RT) if mask_RT is None else mask_RT
+            reach = [stack.reach(tuple(row[told.bool()].tolist())) for row, told in zip(ids_RT, told_RT, strict=True)]
             ends = [(name, start + (row + 1) * length, row) for name, start, _ in spans for row in range(rows)]
             spans = [(name, end - reach[row], end) for name, end, row in ends]
         for key, value in inputs.items():
-            if isinstance(value, torch.Tensor) and value.dim() > 1 and len(value) == rows:
-                inputs[key] = value.repeat(len(readers), *[1] * (value.dim() - 1))
+            # Rows are the first dimension, but where positions have several parts (of images) the last but one.
+            place = -2 if key == "position_ids" else 0
+            if isinstance(value, torch.Tensor) and value.dim() > 1 and value.shape[place] == rows:
+                inputs[key] = torch.cat([value] * len(readers), dim=place)
         with stack.active(spans, len(readers) * tokens) if stack and spans else contextlib.nullcontext():
             out = own(**inputs)
         out.logits = combine(list(out.logits[:, -1].chunk(len(readers))))[:, None]

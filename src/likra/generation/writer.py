@@ -1,5 +1,6 @@
 """What two heads write together, as methods of `Likra`."""
 
+import logging
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +11,17 @@ from likra.generation.contrast import Contrast
 from likra.generation.decoding import Decoding, as_text, generate
 from likra.generation.distilling import distill
 from likra.generation.text import ONE_LINE, prompt_ids, wording
-from likra.heads.adapters import write_weights
+from likra.heads.adapters import warn_where_peft_differs, write_weights
 from likra.heads.base import Base
-from likra.heads.merging import merged
+from likra.heads.merging import contrasted
 from likra.heads.recipe import Recipe
-from likra.heads.stack import HeadStack, HeadWeights
-from likra.judge.scores import readers_of
-from likra.likelihood.table import NEGATIVE, POSITIVE
+from likra.heads.stack import HeadStack
+from likra.judge.scores import READERS, method_of
+from likra.likelihood.table import NEGATIVE
 from likra.progress import progress_bar
 from likra.questions.sources import Source, load
+
+logger = logging.getLogger(__name__)
 
 STUDENT = "distilled"
 
@@ -61,7 +64,7 @@ class Writer:
             progress: Show a progress bar.
 
         Returns:
-            The texts of each prompt.
+            The texts of each prompt; of a search with beams as many as are different.
 
         Raises:
             InputError: A prompt is too long, or these heads do not go on with prompts.
@@ -72,7 +75,7 @@ class Writer:
             written = generate(
                 self.base,
                 self._trained(),
-                readers_of(self.heads, method),
+                READERS[method_of(self.heads, method)],
                 tokens,
                 decoding or Decoding(),
                 contrast,
@@ -80,10 +83,12 @@ class Writer:
                 memory=memory,
                 progress=lambda done: move(done, len(tokens)),
             )
-        return [
+        found = [
             [as_text(self.base, prompt, new, one_line=one_line) for new in answers]
             for prompt, answers in zip(tokens, written, strict=True)
         ]
+        # Beams that differ in what ends them only are one text.
+        return [list(dict.fromkeys(texts)) for texts in found] if decoding and decoding.beams > 1 else found
 
     def merge(self, folder: str | Path, *, contrast: Contrast | None = None) -> None:
         """Write one ordinary adapter: (1 + a) times the positive update minus a times the negative one.
@@ -97,17 +102,12 @@ class Writer:
         Raises:
             InputError: There is no negative head, or the folder is not empty.
         """
-        weights, rank = self._merged(contrast or Contrast())
-        with new_folder(Path(folder)) as work:
-            write_weights(work, self._trained(), weights, rank=rank, scaling=1.0)
-
-    def _merged(self, contrast: Contrast) -> tuple[HeadWeights, int]:
-        """The merged head's weights, for a scaling of 1, and its rank."""
         stack = self._trained()
         self._needs_negative("merge")
-        factors = {POSITIVE: 1 + contrast.amount, NEGATIVE: -contrast.amount}
-        parts = [(factors[name] * stack.scaling(name), stack.weights(name)) for name in self.heads]
-        return merged(parts), sum(stack.ranks[stack.index(name)] for name in self.heads)
+        weights, rank = contrasted(stack, READERS[method_of(self.heads)], (contrast or Contrast()).amount)
+        warn_where_peft_differs(stack)
+        with new_folder(Path(folder)) as work:
+            write_weights(work, stack, weights, rank=rank, scaling=1.0)
 
     def distill(
         self,
@@ -127,10 +127,12 @@ class Writer:
             data: A source whose training prompts are used, or prompts.
             folder: Where the adapter goes; new or empty.
             contrast: How the two heads are combined.
-            recipe: How the adapter is trained; its rank is that of both heads together. Default: learning rate 3e-4.
+            recipe: How the adapter is trained: learning rate (default 3e-4), schedule, warm-up, batch, epochs, bf16 and
+                seed count. Rank, layers and activation are those of the heads, the rank of both together.
             decoding: How the two heads' answers are drawn; default: four per prompt, at temperature 1.
             limit: Use only so many prompts, drawn by the recipe's seed.
-            memory, progress: As in `generate`.
+            memory: Bytes that writing the answers may take beside the model; default: a share of what is free.
+            progress: Show a progress bar.
 
         Returns:
             The loss of each step: mean Kullback-Leibler divergence in nats per token.
@@ -142,11 +144,13 @@ class Writer:
         self._needs_negative("distill")
         way, recipe = contrast or Contrast(), recipe or Recipe(learning_rate=3e-4)
         source = load(data) if isinstance(data, str) else data
-        prompts = self._training_prompts(source, limit, recipe.seed)
-        weights, rank = self._merged(way)
-        first, second = readers_of(self.heads)
+        decoding = decoding or Decoding(answers=4, temperature=1.0, seed=recipe.seed)
+        prompts = self._training_prompts(source, limit, recipe.seed, self.base.max_length - decoding.max_tokens)
         own = self._trained()
+        first, second = READERS[method_of(self.heads)]
+        weights, rank = contrasted(own, (first, second), way.amount)
         names, own_rank = list(own.names), max(own.ranks)
+        warn_where_peft_differs(own)
         self.stack = stack = own.rebuilt([*names, STUDENT], rank)
         try:
             stack.set_weights(STUDENT, weights, rank=rank, scaling=1.0)
@@ -158,7 +162,7 @@ class Writer:
                     prompts,
                     way,
                     recipe,
-                    decoding or Decoding(answers=4, temperature=1.0, seed=recipe.seed),
+                    decoding,
                     one_line=self.style in ONE_LINE,
                     memory=memory,
                     progress=move,
@@ -181,7 +185,11 @@ class Writer:
     def _prompts(self, texts: Sequence[str]) -> list[list[int]]:
         return [prompt_ids(self.base.tokenizer, wording(self.style, text)) for text in texts]
 
-    def _training_prompts(self, source: Source | Sequence[str], limit: int | None, seed: int) -> list[list[int]]:
+    def _training_prompts(
+        self, source: Source | Sequence[str], limit: int | None, seed: int, room: int
+    ) -> list[list[int]]:
+        if limit is not None and limit < 1:
+            raise InputError(f"--limit {limit}: must be 1 or more.")
         if not isinstance(source, Source):
             found = self._prompts(source)
         elif source.unpaired:
@@ -191,4 +199,12 @@ class Writer:
             found = self._prompts([question.text for question in source.questions.get("train", [])])
         if not found:
             raise InputError("there are no prompts to distill on; a source needs a training split.")
-        return found if limit is None or limit >= len(found) else random.Random(seed).sample(found, limit)
+        if limit is not None and limit < len(found):
+            found = random.Random(seed).sample(found, limit)
+        if room < 1:
+            raise InputError(
+                f"--max-tokens: the model reads {self.base.max_length} tokens, prompt and answer together."
+            )
+        if cut := sum(len(prompt) > room for prompt in found):
+            logger.warning("%d prompts overran the model's context; they were cut from the left", cut)
+        return [prompt[-room:] for prompt in found]

@@ -1,6 +1,7 @@
 """Heads on disk, in PEFT's adapter format: `adapter_config.json` and `adapter_model.safetensors`."""
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from likra.heads.stack import HeadStack, HeadWeights, target_paths
 if TYPE_CHECKING:
     from peft import LoraConfig
 
+logger = logging.getLogger(__name__)
+
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
@@ -32,6 +35,15 @@ def write_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     in. Without them PEFT applies it to the prompt too, and it scores otherwise there.
     """
     write_weights(folder, stack, stack.weights(name), rank=stack.ranks[stack.index(name)], scaling=stack.scaling(name))
+
+
+def warn_where_peft_differs(stack: HeadStack) -> None:
+    """Say so where PEFT will not apply a stack's heads, once they are written, as they are applied here."""
+    if stack.activation == "answer" and not stack.invocation:
+        logger.warning(
+            "the training prompts do not all end in the same tokens, which is how PEFT could tell where an answer "
+            "begins; it will apply these heads to prompts too and score otherwise; likra will not"
+        )
 
 
 def write_weights(folder: Path, stack: HeadStack, weights: HeadWeights, *, rank: int, scaling: float) -> None:

@@ -58,6 +58,7 @@ def load_base(
     device: str | None = None,
     quantize: str | None = None,
     trust_remote_code: bool = False,
+    token: str | None = None,
 ) -> Base:
     """Load a base model and its tokenizer, safetensors only.
 
@@ -69,6 +70,7 @@ def load_base(
             accelerate). Default: the first GPU (in a data parallel run, this process's own), else the CPU.
         quantize: `4bit` or `8bit`: load linear layers so, through bitsandbytes.
         trust_remote_code: Whether code from the model's repository may run.
+        token: Access token for the hub; default: that of `hf auth login`, or $HF_TOKEN.
 
     Raises:
         InputError: The model is missing, unreachable, not a causal language model, or damaged.
@@ -96,7 +98,7 @@ def load_base(
         placed["quantization_config"] = _quantized(quantize, dtype)
     # The embedded models are stored in float16 only to be small.
     auto = "auto" if device != "cpu" and name not in WORLD_MODELS else torch.float32
-    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "token": token}
     if not Path(path).is_dir() and not hub.reachable():
         common["local_files_only"] = True  # what was downloaded before can still be used
     try:

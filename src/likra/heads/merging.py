@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from likra.heads.stack import HeadWeights
+from likra.heads.stack import HeadStack, HeadWeights
 
 
 def merged(parts: Sequence[tuple[float, HeadWeights]]) -> HeadWeights:
@@ -23,3 +23,20 @@ def merged(parts: Sequence[tuple[float, HeadWeights]]) -> HeadWeights:
         )
         for path in parts[0][1]
     }
+
+
+def contrasted(stack: HeadStack, readers: Sequence[str], amount: float) -> tuple[HeadWeights, int]:
+    """The update of p+ + a (p+ - p-), had logits been linear in the weights: (1 + a) times p+'s minus a times p-'s.
+
+    Args:
+        stack: Has the heads.
+        readers: p+ and p-; what the stack has no head of is the plain base, whose update is nothing.
+        amount: a.
+
+    Returns:
+        The merged head's weights, for a scaling of 1, and its rank.
+    """
+    factors = zip(readers, (1 + amount, -amount), strict=True)
+    parts = [(name, factor) for name, factor in factors if name in stack.names]
+    weights = merged([(factor * stack.scaling(name), stack.weights(name)) for name, factor in parts])
+    return weights, sum(stack.ranks[stack.index(name)] for name, _ in parts)

@@ -193,16 +193,22 @@ class HeadStack:
             if name in self.names
         }
         ranks = {name: self.ranks[self.index(name)] for name in kept}
-        targets = list(self.layers)
+        layers = dict(self.layers)
         self.remove()
-        stack = HeadStack(
-            self.base,
-            names,
-            rank=max([rank, *ranks.values()]),
-            targets=targets,
-            activation=self.activation,
-            invocation=self.invocation,
-        )
+        try:
+            stack = HeadStack(
+                self.base,
+                names,
+                rank=max([rank, *ranks.values()]),
+                targets=list(layers),
+                activation=self.activation,
+                invocation=self.invocation,
+            )
+        except BaseException:  # no memory for it: these heads stay
+            for path, layer in layers.items():
+                _replace(self.base.model, path, layer)
+            self.layers = layers
+            raise
         for name, (weights, scaling) in kept.items():
             stack.set_weights(name, weights, rank=ranks[name], scaling=scaling)
         return stack

@@ -17,11 +17,10 @@ from lm_eval.api.registry import MODEL_REGISTRY, register_model
 
 from likra import parallel
 from likra.errors import InputError
-from likra.judge.scores import METHOD_TITLES, ratio
+from likra.judge.scores import READERS, method_of, ratio
 from likra.likelihood.cache import cache_folder
 from likra.likelihood.engine import score
-from likra.likelihood.table import BASE
-from likra.model import NEGATIVE, POSITIVE, Likra
+from likra.model import Likra
 from likra.progress import progress_bar
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
@@ -30,14 +29,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "likra"
 
-#: method -> the readers whose log-likelihoods are L+ and L-.
-_READERS: dict[str, tuple[str, ...]] = {
-    "base": (BASE,),
-    "sft": (POSITIVE,),
-    "base_likra": (BASE, NEGATIVE),
-    "likra": (POSITIVE, NEGATIVE),
-}
-_INSTEAD = "for one head alone use --model hf with pretrained=BASE,peft=DIR/positive."
+_INSTEAD = "use --model hf with pretrained=BASE,peft=ADAPTER: DIR/positive, or what `likra merge` writes."
 
 
 class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
@@ -61,8 +53,9 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         *,
         weight: float | None = None,
         method: str | None = None,
-        base: str | None = None,
         revision: str | None = None,
+        base: str | None = None,
+        base_revision: str | None = None,
         dtype: str | None = None,
         device: str | None = None,
         quantize: str | None = None,
@@ -76,12 +69,14 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         """Load the heads.
 
         Args:
-            heads: What `likra train` wrote, or a Likra in memory.
+            heads: What `likra train` wrote (a folder, or `owner/name` on the hub), or a Likra in memory.
             weight: w in L+ - w * L-; default: the heads' own.
             method: `likra`, `base_likra`, `sft` or `base`; default: the first of these that the heads allow.
+            revision: Branch, tag or commit of heads on the hub.
             base: The base model, if it has moved since the training.
-            revision, dtype, device, quantize, trust_remote_code: How it is loaded, as in `load_base`; `cuda:0` means
-                its default, as it does to `HFLM`: the first GPU (in a data parallel run, the process's own), else CPU.
+            base_revision: Branch, tag or commit of the base; default: the one that the heads were trained on.
+            dtype, device, quantize, trust_remote_code: How the base is loaded, as in `load_base`; `cuda:0` means its
+                default, as it does to `HFLM`: the first GPU (in a data parallel run, the process's own), else the CPU.
             memory: GiB that reading may take beside the model; default: a share of what is free.
             cache: Keep likelihoods on disk by content, as `likra eval` does, so that another weight runs no model.
             batch_size, max_batch_size: The harness passes them; they change nothing.
@@ -92,7 +87,7 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         """
         super().__init__()
         if unknown:
-            known = "heads, weight, method, base, revision, dtype, device, quantize, memory, cache"
+            known = "heads, weight, method, revision, base, base_revision, dtype, device, quantize, memory, cache"
             raise InputError(f"--model_args {next(iter(unknown))}: is not known to likra; it takes {known}.")
         if heads is None:
             raise InputError("--model_args: needs heads=DIR, a folder that `likra train` wrote.")
@@ -104,12 +99,13 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         else:
             # The harness's command line says cuda:0 where the user said nothing, on a machine without a GPU too.
             device = None if device == "cuda:0" else device
-            given = {"model": base, "revision": revision, "dtype": dtype, "device": device, "quantize": quantize}
+            given = {"revision": revision, "model": base, "base_revision": base_revision}
+            given |= {"dtype": dtype, "device": device, "quantize": quantize}
             # The harness reads a name that is a number as one.
             loading: dict[str, Any] = {key: str(value) for key, value in given.items() if value is not None}
             self.likra = Likra.from_pretrained(str(heads), trust_remote_code=bool(trust_remote_code), **loading)
         self.weight = self.likra.weight if weight is None else _number("weight", weight)
-        self.method = _method(method, self.likra.heads)
+        self.method = method_of(self.likra.heads, method)
         self.tokenizer = self.likra.base.tokenizer
         self._cache = cache_folder() if cache else None
         self._device = self.likra.base.device
@@ -130,7 +126,7 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         """
         _refuse_single(requests)
         questions, places = _as_questions(requests)
-        readers = _READERS[self.method]
+        readers = READERS[self.method]
         with progress_bar("Scoring", "questions", shown=not disable_tqdm) as move:
             table = score(
                 self.likra.base,
@@ -154,8 +150,8 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         raise InputError(f"{_tasks(requests)}: asks for perplexity, which a ratio of two heads has not; {_INSTEAD}")
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> NoReturn:
-        """Refused: likra scores candidates and does not generate text."""
-        raise InputError(f"{_tasks(requests)}: generates text, and likra scores candidates only; {_INSTEAD}")
+        """Refused: what `likra generate` writes is no continuation of greedy search under one model."""
+        raise InputError(f"{_tasks(requests)}: generates text, and a ratio scores candidates only; {_INSTEAD}")
 
     def set_cache_hook(self, cache_hook: CacheHook) -> None:
         """Called by the harness's `--use_cache`, which keeps a file for each process.
@@ -228,15 +224,6 @@ def register() -> None:
     """Make `likra` one of the harness's models, unless the harness has found it by its entry point."""
     if NAME not in MODEL_REGISTRY:
         register_model(NAME)(LikraLM)
-
-
-def _method(name: str | None, heads: Sequence[str]) -> str:
-    allowed = [method for method in METHOD_TITLES if {*_READERS[method]} <= {BASE, *heads}]
-    if name is None:
-        return allowed[-1]
-    if name not in allowed:
-        raise InputError(f"--model_args method={name}: must be one of {', '.join(allowed)} with these heads.")
-    return name
 
 
 def _number(name: str, value: Any) -> float:

@@ -1,6 +1,7 @@
 """Uncertainty over seeds and questions together, and paired tests between methods."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,13 +55,21 @@ class Resampled:
         known_Q = ~np.isnan(values_SQ).any(axis=0)
         filled_SQ = np.where(known_Q, values_SQ, 0.0)
         means = [np.array([filled_SQ[:, known_Q].mean()])]
-        for start in range(0, len(self._questions_RQ), _AT_ONCE):
-            weights_rQ = self._questions_RQ[start : start + _AT_ONCE].astype(np.float64)
-            seeds_rS = self._seeds_RS[start : start + _AT_ONCE]
+        for seeds_rS, weights_rQ in itertools.islice(self.weights(), 1, None):
             total_r = ((weights_rQ @ filled_SQ.T) * seeds_rS).sum(axis=1)
             with np.errstate(invalid="ignore", divide="ignore"):
                 means.append(total_r / (weights_rQ @ known_Q))
         return np.concatenate(means)
+
+    def weights(self) -> Iterator[tuple[Floats, Floats]]:
+        """What each resample counts seeds [r, S] and questions [r, Q], some resamples at a time; all data first."""
+        yield (
+            np.full((1, self._seeds_RS.shape[1]), 1 / self._seeds_RS.shape[1]),
+            np.ones((1, len(self._questions_RQ[0]))),
+        )
+        for start in range(0, len(self._questions_RQ), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            yield self._seeds_RS[some], self._questions_RQ[some].astype(np.float64)
 
 
 def estimate(values_R: Floats) -> Estimate:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from likra.errors import InputError
 from likra.files import write_json
 from likra.judge.accuracy import Accuracy, accuracy, credit
+from likra.judge.bootstrap import Resampled
 from likra.judge.scores import check_normalisation, check_weight
 from likra.likelihood.table import Floats, Ints
 
@@ -34,7 +35,8 @@ class Calibration:
 
     Attributes:
         method: One of `CALIBRATIONS`.
-        weight, normalisation: Of the scores that it was fitted to; it says nothing about other ones.
+        weight, normalisation, shots: Of the scores that it was fitted to; it says nothing about other ones. Shots are
+            the solved examples in each prompt.
         temperature: In the scores' unit (nats, divided by a length where they are normalised).
         steps: Of `isotonic`: (softmax, probability), both rising; linear between them. Else empty.
     """
@@ -44,10 +46,11 @@ class Calibration:
     normalisation: str
     temperature: float
     steps: tuple[tuple[float, float], ...] = ()
+    shots: int = 0
 
-    def of(self, weight: float, normalisation: str) -> bool:
-        """Whether it was fitted to scores of this weight and normalisation."""
-        return (self.weight, self.normalisation) == (weight, normalisation)
+    def of(self, weight: float, normalisation: str, shots: int = 0) -> bool:
+        """Whether it was fitted to such scores."""
+        return (self.weight, self.normalisation, self.shots) == (weight, normalisation, shots)
 
     def probabilities(self, scores_QC: Floats) -> Floats:
         """[Q, C] probabilities; NaN where there is no candidate."""
@@ -125,7 +128,13 @@ def softmax(scores_QC: Floats) -> Floats:
 
 
 def fit(
-    scores_QC: Floats, answers_Q: Ints, method: str = "temperature", *, weight: float = 1.0, normalisation: str = "raw"
+    scores_QC: Floats,
+    answers_Q: Ints,
+    method: str = "temperature",
+    *,
+    weight: float = 1.0,
+    normalisation: str = "raw",
+    shots: int = 0,
 ) -> Calibration:
     """Fit a calibration to questions with known answers.
 
@@ -136,7 +145,7 @@ def fit(
         scores_QC: [Q, C] scores.
         answers_Q: Index of each question's right choice.
         method: One of `CALIBRATIONS`.
-        weight, normalisation: Those of the scores; kept.
+        weight, normalisation, shots: Those of the scores; kept.
 
     Raises:
         InputError: The method is unknown, there is no question, or an answer is not known.
@@ -163,19 +172,19 @@ def fit(
 
     bounds = (float(np.log(_COLDEST)), float(np.log(_HOTTEST)))
     # The loss falls and rises once in 1 / temperature, but not everywhere curved: a grid finds the valley first.
-    grid = np.linspace(*bounds, 65)
+    grid = np.linspace(*bounds, 65)[::-1]  # of temperatures that are equally good the one that claims least
     best = int(np.argmin([surprise(place) for place in grid]))
-    around = (float(grid[max(0, best - 1)]), float(grid[min(len(grid) - 1, best + 1)]))
+    around = (float(grid[min(len(grid) - 1, best + 1)]), float(grid[max(0, best - 1)]))
     temperature = float(np.exp(minimize_scalar(surprise, bounds=around, method="bounded", options={"xatol": 1e-6}).x))
-    plain = Calibration(method, weight, normalisation, temperature)
+    plain = Calibration(method, weight, normalisation, temperature, shots=shots)
     if method == "temperature":
         return plain
     from sklearn.isotonic import IsotonicRegression
 
     softmax_QC = plain.probabilities(scores_QC)
-    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(softmax_QC[there_QC], right_QC[there_QC])
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(softmax_QC[there_QC], target_QC[there_QC])
     steps = tuple(zip(fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist(), strict=True))
-    return Calibration(method, weight, normalisation, temperature, steps)
+    return replace(plain, steps=steps)
 
 
 def cross_fitted(scores_QC: Floats, answers_Q: Ints, method: str, seed: int = 0) -> Floats:
@@ -233,10 +242,35 @@ def risk_coverage(confidence_Q: Floats, credit_Q: Floats) -> tuple[Floats, Float
     return coverage, wrong_Q[last] / (last + 1)
 
 
-def risk_at(confidence_Q: Floats, credit_Q: Floats, coverages: Sequence[float]) -> Floats:
-    """Risk when at least these shares of the questions, the surest, are answered."""
-    coverage, risk = risk_coverage(confidence_Q, credit_Q)
-    return risk[np.searchsorted(coverage, np.asarray(coverages) - 1e-9)]
+def risks(confidence_SQ: Floats, credit_SQ: Floats, coverages: Sequence[float], drawn: Resampled) -> Floats:
+    """Risk when at least these shares of the questions, the surest, are answered, averaged over seeds.
+
+    Args:
+        confidence_SQ, credit_SQ: [S, Q] of each seed's answers.
+        coverages: K shares.
+        drawn: Resamples of seeds and questions.
+
+    Returns:
+        [1 + R, K]: on all the data, then on each resample.
+    """
+    orders = [np.argsort(-sure_Q, kind="stable") for sure_Q in confidence_SQ]
+    # Answers that are equally sure are given together: place of the last of them.
+    lasts = []
+    for sure_Q, order in zip(confidence_SQ, orders, strict=True):
+        ends = np.flatnonzero(np.diff(sure_Q[order], append=-np.inf))
+        lasts.append(ends[np.searchsorted(ends, np.arange(len(order)))])
+    found = []
+    for seeds_rS, questions_rQ in drawn.weights():
+        risk_rK = np.zeros((len(seeds_rS), len(coverages)))
+        for seed, (order, last) in enumerate(zip(orders, lasts, strict=True)):
+            given_rQ = np.cumsum(questions_rQ[:, order], axis=1)
+            wrong_rQ = np.cumsum(questions_rQ[:, order] * (1 - credit_SQ[seed, order]), axis=1)
+            for place, coverage in enumerate(coverages):
+                enough_r = (given_rQ >= coverage * given_rQ[:, -1:] - 1e-9).argmax(axis=1)
+                at_r = (np.arange(len(given_rQ)), last[enough_r])
+                risk_rK[:, place] += seeds_rS[:, seed] * wrong_rQ[at_r] / given_rQ[at_r]
+        found.append(risk_rK)
+    return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -293,11 +327,12 @@ def calibrate(
     *,
     weight: float,
     normalisation: str,
+    shots: int = 0,
     data: str | None = None,
     split: str | None = None,
 ) -> Fitted:
     """Fit a calibration, and measure it on questions that it was not fitted to."""
-    own = fit(scores_QC, answers_Q, method, weight=weight, normalisation=normalisation)
+    own = fit(scores_QC, answers_Q, method, weight=weight, normalisation=normalisation, shots=shots)
     credit_Q = credit(scores_QC, answers_Q)
     before, after = (
         expected_calibration_error(confidence(probabilities_QC, scores_QC), credit_Q)

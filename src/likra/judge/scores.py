@@ -29,16 +29,16 @@ READERS: dict[str, tuple[str, ...]] = {
 }
 
 
-def readers_of(heads: Sequence[str], method: str | None = None) -> tuple[str, ...]:
-    """Who reads for a method; by default for the best that these heads allow.
+def method_of(heads: Sequence[str], method: str | None = None) -> str:
+    """A method that these heads allow; by default the best of them.
 
     Raises:
         InputError: The method is unknown, or needs a head that is not there.
     """
     allowed = [name for name, readers in READERS.items() if {*readers} <= {BASE, *heads}]
     if method is not None and method not in allowed:
-        raise InputError(f"--method {method}: must be one of {', '.join(allowed)} with these heads.")
-    return READERS[method or allowed[-1]]
+        raise InputError(f"method {method}: must be one of {', '.join(allowed)} with these heads.")
+    return method or allowed[-1]
 
 
 def ratio(positive_QC: Floats, negative_QC: Floats, weight: float = 1.0) -> Floats:

@@ -44,8 +44,13 @@ def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_l
 
     Raises:
         InputError: A completion has no tokens, is longer than the model can read, or has a symbol that the tokenizer
-            does not know.
+            does not know; or a text is no Unicode.
     """
+    for part in (context, *completions):
+        try:
+            part.encode()
+        except UnicodeEncodeError:  # JSON can escape half a surrogate pair
+            raise InputError(f"the text {part[:40]!a} holds half a surrogate pair; repair its encoding.") from None
     text = context.rstrip()
     moved = context[len(text) :]
     if not text:

@@ -440,7 +440,7 @@ def _calibration(rows: Sequence[Row]) -> list[Drawn]:
     axes.set_ylabel("risk (share of answers\nthat are wrong)")
     legend(axes)
     size = _sizes(risks)[-1]
-    over = "Bands: 95% intervals over seeds (Student's t)."
+    over = "Bands: 95% intervals over seeds (Student's t); few questions alone give an error too (see the text)."
     return [
         Drawn(
             "calibration",
@@ -451,7 +451,7 @@ def _calibration(rows: Sequence[Row]) -> list[Drawn]:
         Drawn(
             "risk-coverage",
             f"Answering only when sure, after {size} training questions, by probabilities of one fitted temperature; "
-            f"{_of(rows)}. {over}",
+            f"{_of(rows)}. {_BANDS}",
             second,
         ),
     ]

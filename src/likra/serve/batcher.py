@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from likra.errors import InputError
 from likra.likelihood import Likelihoods
 from likra.questions import Question
 from likra.serve.limits import Limits
@@ -51,7 +52,7 @@ class Batcher:
         self._limits = limits
         self._on_batch = on_batch
         self._waiting: deque[_Job] = deque()
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.RLock())
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="likra-model", daemon=True)
 
@@ -91,7 +92,8 @@ class Batcher:
 
     def _retry_after(self) -> int:
         """As long as the oldest has waited by now."""
-        oldest = next(iter(self._waiting), None)
+        with self._changed:
+            oldest = next(iter(self._waiting), None)
         return max(1, math.ceil(time.monotonic() - oldest.accepted)) if oldest else 1
 
     def _run(self) -> None:
@@ -124,8 +126,9 @@ class Batcher:
         try:
             table = self._read([job.question for job in batch])
         except Exception as error:
-            if len(batch) == 1:
-                batch[0].answer.set_exception(error)
+            if len(batch) == 1 or not isinstance(error, InputError):
+                for job in batch:
+                    job.answer.set_exception(error)
                 return
             # The one at fault is found by halving, and the others are answered.
             middle = len(batch) // 2

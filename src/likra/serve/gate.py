@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import logging
 import time
 
 from starlette.datastructures import Headers
@@ -10,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from likra.serve.limits import Limits
 from likra.serve.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 #: What anybody may see: the page (which asks for the key), whether the server is there, and the form of its answers.
 OPEN = ("/", "/health", "/docs", "/openapi.json")
@@ -40,13 +43,22 @@ class Gate:
         start = time.monotonic()
         path = scope["path"] if scope["path"] in self._paths else "other"
 
+        begun = False
+
         async def counted(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 self._metrics.requests.labels(path, message["status"]).inc()
             await send(message)
 
         try:
             await self._pass(scope, receive, counted)
+        except Exception:
+            logger.exception("a request failed")
+            if begun:
+                raise
+            await _refusal(500, "the server failed on this request; its log says why.")(scope, receive, counted)
         finally:
             self._metrics.seconds.labels(path).observe(time.monotonic() - start)
 

@@ -10,7 +10,7 @@ from likra.files import write_json
 from likra.generation import Contrast, Decoding, distill, generate
 from likra.generation.decoding import as_text
 from likra.generation.text import ONE_LINE, prompt_ids
-from likra.heads.merging import merged
+from likra.heads.merging import contrasted
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
 from likra.judge.scores import ratio
@@ -52,9 +52,7 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
             memory=task.memory,
             progress=lambda done, total, label: note(done, total, "training"),
         )
-        factors = {POSITIVE: 1 + _MAIN.amount, NEGATIVE: -_MAIN.amount}
-        weights = merged([(factors[name] * stack.scaling(name), stack.weights(name)) for name in factors])
-        rank = sum(stack.ranks)
+        weights, rank = contrasted(stack, (POSITIVE, NEGATIVE), _MAIN.amount)
         stack = stack.rebuilt([POSITIVE, NEGATIVE, MERGED, DISTILLED], rank)
         for name in (MERGED, DISTILLED):
             stack.set_weights(name, weights, rank=rank, scaling=1.0)

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from likra.judge.bootstrap import over_seeds
+from likra.judge.bootstrap import Estimate, estimate, over_seeds
 from likra.judge.calibration import (
     CALIBRATIONS,
     chance_error,
     confidence,
     cross_fitted,
     expected_calibration_error,
-    risk_at,
+    risks,
     softmax,
 )
 from likra.likelihood.table import Floats, Ints
@@ -42,14 +42,19 @@ def rows(plan: Plan, store: Store) -> list[Row]:
                     sure_SQ = np.stack([_confidence(scores_QC, answers_Q, name) for scores_QC in scores_SQC])
                     labels = {"method": method, "part": name, "size": size, "count": len(answers_Q)}
                     pairs = list(zip(sure_SQ, credit_SQ, strict=True))
-                    sheet.add("ece", over_seeds([expected_calibration_error(*pair) for pair in pairs]), **labels)
-                    sheet.add("ece_by_chance", over_seeds([chance_error(sure_Q) for sure_Q in sure_SQ]), **labels)
+                    sheet.add("ece", _of_seeds([expected_calibration_error(*pair) for pair in pairs]), **labels)
+                    sheet.add("ece_by_chance", _of_seeds([chance_error(sure_Q) for sure_Q in sure_SQ]), **labels)
                     if size == plan.sizes[-1] and name != "softmax":
-                        risk_SC = np.stack([risk_at(*pair, COVERAGES) for pair in pairs])
+                        risk_RK = risks(sure_SQ, credit_SQ, COVERAGES, outcome.resampled())
                         for place, coverage in enumerate(COVERAGES):
-                            sheet.add("risk", over_seeds(risk_SC[:, place].tolist()), at=coverage, **labels)
+                            sheet.add("risk", estimate(risk_RK[:, place]), at=coverage, **labels)
         result += sheet.rows
     return result
+
+
+def _of_seeds(values: list[float]) -> Estimate:
+    """The mean with its interval over seeds; without one for the base, which is the same for all."""
+    return over_seeds(values if len(set(values)) > 1 else values[:1])
 
 
 def _confidence(scores_QC: Floats, answers_Q: Ints, name: str) -> Floats:
