@@ -282,3 +282,16 @@ def test_an_address_that_is_taken_is_refused() -> None:
 def metric(text: str, name: str) -> float:
     [value] = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.rsplit(" ", 1)[0] == name]
     return float(value)
+
+
+def test_a_failure_of_ours_is_one_line_and_counted(likra: Likra, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(likra, "likelihoods", broken)
+    with client(likra) as server:
+        answer = server.post("/v1/score", json={"question": "?", "choices": ["a", "b"]})
+        assert answer.status_code == 500 and "its log says why" in answer.json()["detail"]
+        counted = server.get("/metrics").text
+    assert 'path="/v1/score",status="500"} 1.0' in counted
+    assert "device is gone" not in answer.text

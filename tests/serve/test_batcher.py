@@ -132,3 +132,20 @@ def test_stopping_answers_what_was_accepted() -> None:
         return await waiting
 
     assert all(isinstance(answer, Likelihoods) for answer in asyncio.run(stop_while_busy()))
+
+
+def test_a_reader_that_fails_is_not_asked_again_and_again() -> None:
+    calls = []
+
+    def broken(questions: Sequence[Question]) -> Likelihoods:
+        calls.append(len(questions))
+        raise RuntimeError("the device is gone")
+
+    batcher = Batcher(broken, Limits(max_wait=0.1))
+    batcher.start()
+    try:
+        found = asyncio.run(answers(batcher, [ask(f"question {number}") for number in range(16)]))
+    finally:
+        batcher.stop()
+    assert all(isinstance(answer, RuntimeError) for answer in found)
+    assert sum(calls) == 16
