@@ -316,16 +316,14 @@ def test_bad_arguments_are_refused_in_one_line(arguments: str, reason: str, head
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("heads", "best"),
-    [((POSITIVE, NEGATIVE), "likra"), ((NEGATIVE,), "base_likra"), ((POSITIVE,), "sft")],
-)
-def test_the_best_method_that_the_heads_allow(heads: tuple[str, ...], best: str) -> None:
-    assert harness._method(None, heads) == best
-    assert harness._method("base", heads) == "base"
-    if best == "sft":
+@pytest.mark.parametrize(("role", "best"), [("sft-likra", "likra"), ("base-likra", "base_likra"), ("sft", "sft")])
+def test_the_best_method_that_the_heads_allow(role: str, best: str, likra: Likra) -> None:
+    heads = Likra.from_base(likra.base, role=role)
+    assert LikraLM(heads).method == best
+    assert LikraLM(heads, method="base").method == "base"
+    if role == "sft":
         with pytest.raises(InputError, match="must be one of base, sft with these heads"):
-            harness._method("likra", heads)
+            LikraLM(heads, method="likra")
 
 
 def test_a_cache_of_the_harnesss_is_refused_where_processes_could_wait_for_ever(
