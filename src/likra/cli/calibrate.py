@@ -8,6 +8,7 @@ import typer
 from likra.cli import options
 
 
+@options.opens_heads
 def calibrate(
     heads: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder that `likra train` wrote.", show_default=False)
@@ -31,12 +32,9 @@ def calibrate(
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many questions.")] = None,
     weight: options.Weight = None,
     normalisation: options.Norm = "raw",
-    base: options.BaseModel = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    quantize: options.Quantize = None,
     memory: options.Memory = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: options.Loading,
 ) -> None:
     """Let heads say how probable it is that an answer is right; kept in DIR/calibration.json.
 
@@ -56,7 +54,7 @@ def calibrate(
     check_normalisation(normalisation)
     source = load(data)
 
-    likra = options.open_heads(heads, base, None, None, dtype, device, quantize, trust_remote_code)
+    likra = how.open(heads)
     if split in ("train", "all") and likra.training.get("data") == source.name:
         options.note("these heads were trained on some of these questions; they look surer of them than of others")
     fitted = likra.calibrate(

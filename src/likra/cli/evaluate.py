@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from likra.judge.calibration import Sure
 
 
+@options.opens_heads
 def evaluate(
     heads: options.Heads,
     data: options.Data,
@@ -50,14 +51,9 @@ def evaluate(
             "another --weight finds them.",
         ),
     ] = False,
-    base: options.BaseModel = None,
-    revision: options.HeadsRevision = None,
-    base_revision: options.BaseRevision = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    quantize: options.Quantize = None,
     memory: options.Memory = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: options.Loading,
 ) -> None:
     """Judge heads on questions with known answers: base, SFT, Base-Likra and Likra, with 95% intervals.
 
@@ -82,7 +78,7 @@ def evaluate(
     source.split(split)
 
     parallel.start()
-    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
+    likra = how.open(heads)
     if parallel.rank() == 0 and split in ("train", "all") and likra.training.get("data") == source.name:
         sys.stderr.write("likra: note: these heads were trained on some of the questions judged here\n")
     result = likra.evaluate(

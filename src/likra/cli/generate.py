@@ -8,6 +8,7 @@ import typer
 from likra.cli import options
 
 
+@options.opens_heads
 def generate(
     heads: options.Heads,
     prompt: Annotated[
@@ -26,14 +27,9 @@ def generate(
     beams: Annotated[int, typer.Option(min=1, help="Beams of a search for the likeliest text.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     json: options.Json = False,
-    base: options.BaseModel = None,
-    revision: options.HeadsRevision = None,
-    base_revision: options.BaseRevision = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    quantize: options.Quantize = None,
     memory: options.Memory = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: options.Loading,
 ) -> None:
     """Write answers with both heads: each next token is scored log p+ + a (log p+ - log p-).
 
@@ -48,7 +44,7 @@ def generate(
 
     decoding = Decoding(max_tokens, n, temperature, top_p, beams, seed)
 
-    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
+    likra = how.open(heads)
     found = likra.generate(prompt, method=method, decoding=decoding, contrast=way, memory=options.in_bytes(memory))
     if json:
         records = [{"prompt": text, "texts": texts} for text, texts in zip(prompt, found, strict=True)]

@@ -13,17 +13,13 @@ Out = Annotated[
 _NEXT = "{out} is an ordinary PEFT adapter: PeftModel.from_pretrained(base, '{out}'), or any server that takes one."
 
 
+@options.opens_heads
 def merge(
     heads: options.Heads,
     out: Out,
     contrast: options.Contrast = 1.0,
-    base: options.BaseModel = None,
-    revision: options.HeadsRevision = None,
-    base_revision: options.BaseRevision = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    quantize: options.Quantize = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: options.Loading,
 ) -> None:
     """Make one adapter of two by arithmetic on weights: (1 + a) times the positive update minus a times the negative.
 
@@ -38,11 +34,12 @@ def merge(
 
     way = Contrast(contrast)
 
-    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
+    likra = how.open(heads)
     likra.merge(out, contrast=way)
     options.console().print(_NEXT.format(out=out), soft_wrap=True, markup=False)
 
 
+@options.opens_heads
 def distill(
     heads: options.Heads,
     data: options.Data,
@@ -58,14 +55,9 @@ def distill(
     batch_size: Annotated[int, typer.Option(min=1, help="Answers per optimisation step.")] = 8,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the answers.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the draws and the order.")] = 0,
-    base: options.BaseModel = None,
-    revision: options.HeadsRevision = None,
-    base_revision: options.BaseRevision = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    quantize: options.Quantize = None,
     memory: options.Memory = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: options.Loading,
 ) -> None:
     """Train one adapter to say by itself what the two heads say together, on the training prompts of SOURCE.
 
@@ -83,7 +75,7 @@ def distill(
 
     recipe = Recipe(learning_rate=lr, batch_size=batch_size, epochs=epochs, seed=seed)
     decoding = Decoding(max_tokens, n, 1.0, seed=seed)
-    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
+    likra = how.open(heads)
     losses = likra.distill(
         source,
         out,

@@ -1,6 +1,10 @@
 """Options that several commands share."""
 
+import functools
+import inspect
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,21 +116,54 @@ def loading(
     return {key: value for key, value in given.items() if value} | {"trust_remote_code": trust_remote_code}
 
 
-def open_heads(
-    heads: Path,
-    base: str | None,
-    revision: str | None,
-    base_revision: str | None,
-    dtype: str | None,
-    device: str | None,
-    quantize: str | None,
-    trust_remote_code: bool,
-) -> "Likra":
-    """Heads with their base, as these options say."""
-    from likra.model import Likra
+@dataclass(frozen=True)
+class Loading:
+    """How heads and their base are loaded, as the options of a command say."""
 
-    more = loading(revision, dtype, device, trust_remote_code, quantize)
-    return Likra.from_pretrained(heads, model=base, base_revision=base_revision, **more)
+    base: str | None
+    revision: str | None
+    base_revision: str | None
+    dtype: str | None
+    device: str | None
+    quantize: str | None
+    trust_remote_code: bool
+
+    def open(self, heads: Path) -> "Likra":
+        """The heads on their base."""
+        from likra.model import Likra
+
+        more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize)
+        return Likra.from_pretrained(heads, model=self.base, base_revision=self.base_revision, **more)
+
+
+_LOADING: dict[str, tuple[Any, Any]] = {
+    "base": (BaseModel, None),
+    "revision": (HeadsRevision, None),
+    "base_revision": (BaseRevision, None),
+    "dtype": (Dtype, None),
+    "device": (Device, None),
+    "quantize": (Quantize, None),
+    "trust_remote_code": (TrustRemoteCode, False),
+}
+
+
+def opens_heads(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options by which heads and their base are loaded; it gets them as its argument `how`."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        how = Loading(**{name: given.pop(name) for name in _LOADING})
+        command(**given, how=how)
+
+    own = inspect.signature(command)
+    kept = [parameter for parameter in own.parameters.values() if parameter.name != "how"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in _LOADING.items()
+    ]
+    run.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*kept, *added)}
+    return run
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ import typer
 from likra.cli import options
 
 
+@options.opens_heads
 def pick(
     heads: options.Heads,
     prompt: Annotated[str, typer.Option(help="The question.", show_default=False)],
@@ -20,14 +21,9 @@ def pick(
     normalisation: options.Norm = "raw",
     min_confidence: options.MinConfidence = None,
     json: options.Json = False,
-    base: options.BaseModel = None,
-    revision: options.HeadsRevision = None,
-    base_revision: options.BaseRevision = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    quantize: options.Quantize = None,
     memory: options.Memory = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: options.Loading,
 ) -> None:
     """Best of n: draw answers from the untrained base and rank them by the heads' ratio.
 
@@ -44,7 +40,7 @@ def pick(
 
     from likra.cli.score import show
 
-    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
+    likra = how.open(heads)
     if weight is not None:
         likra.weight = weight
     ranked = likra.pick(prompt, decoding=decoding, normalisation=normalisation, memory=options.in_bytes(memory))

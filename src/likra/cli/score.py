@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from likra.model import Candidate
 
 
+@options.opens_heads
 def score(
     heads: options.Heads,
     question: Annotated[str, typer.Option(help="The question.", show_default=False)],
@@ -24,13 +25,8 @@ def score(
     normalisation: options.Norm = "raw",
     min_confidence: options.MinConfidence = None,
     json: options.Json = False,
-    base: options.BaseModel = None,
-    revision: options.HeadsRevision = None,
-    base_revision: options.BaseRevision = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    quantize: options.Quantize = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: options.Loading,
 ) -> None:
     """Rank candidate answers to one question, best first.
 
@@ -42,7 +38,7 @@ def score(
 
     check_normalisation(normalisation)
 
-    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
+    likra = how.open(heads)
     if weight is not None:
         likra.weight = weight
     ranked = likra.rank(question, choice, normalisation=normalisation)

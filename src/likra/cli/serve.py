@@ -8,6 +8,7 @@ import typer
 from likra.cli import options
 
 
+@options.opens_heads
 def serve(
     heads: options.Heads,
     host: Annotated[
@@ -37,14 +38,9 @@ def serve(
     max_candidates: Annotated[int, typer.Option(min=1, help="Candidates of one request.")] = 1000,
     max_characters: Annotated[int, typer.Option(min=1, help="Characters of a question, or of a candidate.")] = 20_000,
     max_body: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Size of one request.")] = 2**20,
-    base: options.BaseModel = None,
-    revision: options.HeadsRevision = None,
-    base_revision: options.BaseRevision = None,
-    dtype: options.Dtype = None,
-    device: options.Device = None,
-    quantize: options.Quantize = None,
     memory: options.Memory = None,
-    trust_remote_code: options.TrustRemoteCode = False,
+    *,
+    how: options.Loading,
 ) -> None:
     """Serve heads over HTTP, and a page to try them on; needs `pip install 'likra[serve]'`.
 
@@ -73,7 +69,7 @@ def serve(
         max_batch=max_batch,
     )
     bound = bind(host, port)
-    likra = options.open_heads(heads, base, revision, base_revision, dtype, device, quantize, trust_remote_code)
+    likra = how.open(heads)
     if weight is not None:
         check_weight(weight)
         likra.weight = weight
