@@ -22,7 +22,7 @@ from likra.heads.base import Base, as_base, load_base
 from likra.heads.recipe import Recipe
 from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
 from likra.heads.training import CHECKPOINT_EVERY, Step, Trainer
-from likra.judge.calibration import Fitted, Sure, calibrate, check_calibration, sure
+from likra.judge.calibration import Calibration, Fitted, Sure, calibrate, check_calibration, sure
 from likra.judge.evaluation import Evaluation
 from likra.judge.scores import check_weight, method_scores
 from likra.likelihood.cache import cache_folder
@@ -47,7 +47,7 @@ from likra.saved import (
 logger = logging.getLogger(__name__)
 
 _NO_PROBABILITY = (
-    "--min-confidence: needs a probability; calibrate the heads (`likra calibrate`) at this weight, normalisation and "
+    "a min-confidence needs a probability; calibrate the heads (`likra calibrate`) at this weight, normalisation and "
     "number of shots, and give two candidates or more."
 )
 
@@ -399,9 +399,8 @@ class Likra(Writer):
         scores_QC = self._scores(table, weight, normalisation)
         negative_QC = table.head(NEGATIVE) if NEGATIVE in self.heads else None
         positive_QC = table.head(POSITIVE if POSITIVE in self.heads else BASE)
-        probability_QC = None
-        if self.calibration and self.calibration.calibration.of(weight, normalisation, table.meta.get("shots", 0)):
-            probability_QC = self.calibration.calibration.probabilities(scores_QC)
+        own = self.probable(weight, normalisation, table.meta.get("shots", 0))
+        probability_QC = own.probabilities(scores_QC) if own else None
         return [
             [
                 Candidate(
@@ -419,14 +418,19 @@ class Likra(Writer):
             for row, question in enumerate(table.questions)
         ]
 
+    def probable(self, weight: float, normalisation: str, shots: int = 0) -> Calibration | None:
+        """What turns scores of this weight, normalisation and number of shots into probabilities, if there is one."""
+        own = self.calibration.calibration if self.calibration else None
+        return own if own and own.of(weight, normalisation, shots) else None
+
     def sure(self, result: Evaluation, min_confidence: float | None = None) -> Sure | None:
         """What this Likra's probabilities are worth on an evaluation; None if it has none for these scores.
 
         Raises:
             InputError: `min_confidence` is given, and there is no probability to go by.
         """
-        own = self.calibration.calibration if self.calibration else None
-        if own is None or not own.of(result.weight, result.normalisation, result.likelihoods.meta.get("shots", 0)):
+        own = self.probable(result.weight, result.normalisation, result.likelihoods.meta.get("shots", 0))
+        if own is None:
             if min_confidence is not None:
                 raise InputError(_NO_PROBABILITY)
             return None

@@ -57,6 +57,7 @@ def test_eval_counts_only_what_is_answered(own: Path, data: Path) -> None:
     plain = json.loads(invoke("eval", own, "--data", data, "--json").stdout)
     assert "calibration" not in plain
     assert invoke("calibrate", own, "--data", data, "--split", "all").exit_code == 0
+    assert "look better calibrated than they are" in invoke("eval", own, "--data", data).stderr
     likra = Likra.from_pretrained(own)
     result = likra.evaluate(str(data), progress=False, cache=False)
     candidates = likra.candidates(result.likelihoods)
@@ -85,7 +86,7 @@ def test_a_calibration_with_examples_in_the_prompt_is_none_without(own: Path, da
 def test_what_cannot_be_sure_is_refused(own: Path, data: Path, bad: Callable[..., str]) -> None:
     asked = ("score", own, "--question", "?", "--choice", "a", "--choice", "b")
     assert "calibrate the heads" in bad(*asked, "--min-confidence", "0.5")
-    assert "calibrate the heads" in bad("eval", own, "--data", data, "--min-confidence", "0.5")
+    assert "calibrate these heads" in bad("eval", own, "--data", data, "--min-confidence", "0.5")
     assert "is no folder here" in bad("calibrate", "owner/name", "--data", data)
     assert not Path("owner").exists()
     assert "must be one of temperature, isotonic" in bad("calibrate", own, "--data", data, "--method", "magic")
@@ -149,6 +150,10 @@ def test_writing_from_the_command_line(heads: Path, data: Path, tmp_path: Path, 
             "adapter_config.json",
             "adapter_model.safetensors",
         ]
+    assert "a prompt is empty" in bad("generate", heads, "--prompt", " ")
+    assert "must be above 0" in bad("pick", heads, *prompt, "--temperature", "0")
+    beams = invoke("generate", heads, *prompt, "--beams", "3", "--n", "3", "--plausibility", "1", "--json")
+    assert "found 1 different texts, not 3" in beams.stderr and len(json.loads(beams.stdout)[0]["texts"]) == 1
     assert "--n 3" in bad("generate", heads, *prompt, "--n", "3")
     assert "method fairy" in bad("generate", heads, *prompt, "--method", "fairy")
     assert "not empty" in bad("merge", heads, "--out", tmp_path / "merged")

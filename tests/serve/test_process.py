@@ -73,3 +73,32 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'likra\[serve\]'"):
         serve.serve(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+def test_told_twice_it_ends_at_once(heads: Path, world: list[Question]) -> None:
+    command = [sys.executable, "-m", "likra", "serve", str(heads), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        address = process.stdout.readline().split(" at ")[1].split()[0]
+        with ThreadPoolExecutor(8) as pool:
+            asked = []
+            for number in range(8):
+                choices = [f"{number} {choice} {place}" for place in range(250) for choice in world[0].choices]
+                body = {"question": world[number].text, "choices": choices}
+                asked.append(pool.submit(httpx.post, f"{address}/v1/score", json=body, timeout=60))
+            time.sleep(0.5)
+            assert not all(one.done() for one in asked)
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130 and output == ""
+    assert errors.splitlines() == [
+        "likra: answering what was accepted; Ctrl-C again ends at once",
+        "likra: ended at once; what was accepted is not answered",
+    ]

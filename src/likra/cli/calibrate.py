@@ -74,4 +74,6 @@ def calibrate(
         f"Expected calibration error: {fitted.before:.4f} before, {fitted.after:.4f} after ({fitted.questions} "
         f"questions of {fitted.split or 'the data'}, each judged by a calibration fitted to others)."
     )
+    if fitted.after >= fitted.before:
+        options.note(f"that is no better than without; {fitted.questions} questions may be too few")
     console.print(f"Temperature {fitted.calibration.temperature:.3g}. Kept in {heads}.", soft_wrap=True, markup=False)

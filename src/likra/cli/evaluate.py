@@ -81,6 +81,22 @@ def evaluate(
     likra = how.open(heads)
     if parallel.rank() == 0 and split in ("train", "all") and likra.training.get("data") == source.name:
         sys.stderr.write("likra: note: these heads were trained on some of the questions judged here\n")
+    judged_split = split or source.default_split
+    if min_confidence is not None and not likra.probable(
+        likra.weight if weight is None else weight, normalisation, shots
+    ):
+        raise InputError(
+            "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalisation, --shots."
+        )
+    fitted = likra.calibration
+    if (
+        fitted
+        and parallel.rank() == 0
+        and (fitted.data, fitted.split) in ((source.name, judged_split), (source.name, "all"))
+    ):
+        options.note(
+            "these heads were calibrated on the questions judged here; they look better calibrated than they are"
+        )
     result = likra.evaluate(
         source,
         split=split,

@@ -46,6 +46,8 @@ def generate(
 
     likra = how.open(heads)
     found = likra.generate(prompt, method=method, decoding=decoding, contrast=way, memory=options.in_bytes(memory))
+    if (fewest := min(map(len, found))) < n:
+        options.note(f"the search found {fewest} different texts, not {n}")
     if json:
         records = [{"prompt": text, "texts": texts} for text, texts in zip(prompt, found, strict=True)]
         typer.echo(jsonlib.dumps(records, ensure_ascii=False))

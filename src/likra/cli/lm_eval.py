@@ -17,9 +17,9 @@ def lm_eval(arguments: typer.Context) -> None:
     Every argument is handed to the harness's own command line. On several GPUs: `accelerate launch -m likra lm_eval
     ...`; each process reads its share of the requests.
     """
-    if importlib.util.find_spec("lm_eval") is None:
-        from likra.errors import InputError
+    from likra.errors import InputError
 
+    if importlib.util.find_spec("lm_eval") is None:
         raise InputError("likra lm_eval needs lm-evaluation-harness: pip install 'likra[harness]'.")
     parallel.start()
     from lm_eval.__main__ import cli_evaluate
@@ -27,4 +27,7 @@ def lm_eval(arguments: typer.Context) -> None:
     import likra.integrations.harness  # noqa: F401  # registers the model
 
     sys.argv = ["lm_eval", *arguments.args]
-    cli_evaluate()
+    try:
+        cli_evaluate()
+    except ValueError as error:  # how the harness says what is wrong with its options
+        raise InputError(f"lm_eval: {error}") from None

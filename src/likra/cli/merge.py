@@ -24,7 +24,8 @@ def merge(
     """Make one adapter of two by arithmetic on weights: (1 + a) times the positive update minus a times the negative.
 
     That is what `likra generate` does with next-token scores, had the model been linear in its weights. It costs
-    nothing and is a rough stand-in; `likra distill` is the careful one.
+    nothing and is a rough stand-in: where the updates are large (a high learning rate) it may write nonsense. Look at
+    what it writes, lower --contrast, or take `likra distill`.
     """
     from likra.files import check_free
 

@@ -151,9 +151,9 @@ def opens_heads(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options by which heads and their base are loaded; it gets them as its argument `how`."""
 
     @functools.wraps(command)
-    def run(**given: Any) -> None:
-        how = Loading(**{name: given.pop(name) for name in _LOADING})
-        command(**given, how=how)
+    def run(*arguments: Any, **given: Any) -> None:
+        how = Loading(**{name: given.pop(name, default) for name, (_, default) in _LOADING.items()})
+        command(*arguments, **given, how=how)
 
     own = inspect.signature(command)
     kept = [parameter for parameter in own.parameters.values() if parameter.name != "how"]

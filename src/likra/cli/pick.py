@@ -19,7 +19,6 @@ def pick(
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     weight: options.Weight = None,
     normalisation: options.Norm = "raw",
-    min_confidence: options.MinConfidence = None,
     json: options.Json = False,
     memory: options.Memory = None,
     *,
@@ -28,12 +27,15 @@ def pick(
     """Best of n: draw answers from the untrained base and rank them by the heads' ratio.
 
     Answers that are drawn twice are ranked once. A probability (calibrated heads) is that of being the right one, if
-    one of the answers drawn is right.
+    one of the answers drawn is right: right answers in several wordings share it among them.
     """
+    from likra.errors import InputError
     from likra.judge.scores import check_normalisation
 
     check_normalisation(normalisation)
 
+    if temperature <= 0:
+        raise InputError(f"--temperature {temperature}: must be above 0, or all answers are the same.")
     from likra.generation import Decoding
 
     decoding = Decoding(max_tokens, n, temperature, seed=seed)
@@ -44,9 +46,8 @@ def pick(
     if weight is not None:
         likra.weight = weight
     ranked = likra.pick(prompt, decoding=decoding, normalisation=normalisation, memory=options.in_bytes(memory))
-    sure = likra.is_sure(ranked[0], min_confidence)
     if json:
         found = [dataclasses.asdict(candidate) for candidate in ranked]
-        typer.echo(jsonlib.dumps(found if sure else [], ensure_ascii=False))
+        typer.echo(jsonlib.dumps(found, ensure_ascii=False))
     else:
-        show(ranked, sure)
+        show(ranked)

@@ -50,7 +50,7 @@ def score(
         show(ranked, sure)
 
 
-def show(ranked: "list[Candidate]", sure: bool) -> None:
+def show(ranked: "list[Candidate]", sure: bool = True) -> None:
     """Print ranked candidates, and whether the best of them is no answer."""
     probable = ranked[0].probability is not None
     table = Table(box=None, pad_edge=False)

@@ -183,6 +183,8 @@ class Writer:
         return self.stack
 
     def _prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        if self.style != "empty" and not all(text.strip() for text in texts):
+            raise InputError("a prompt is empty; ask something.")
         return [prompt_ids(self.base.tokenizer, wording(self.style, text)) for text in texts]
 
     def _training_prompts(

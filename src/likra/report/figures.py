@@ -475,6 +475,7 @@ def _generation(rows: Sequence[Row]) -> list[Drawn]:
             places = [place for place, _ in some]
             axes.errorbar(values, places, xerr=ends, fmt=marker, color=colour, capsize=3, ms=6, label=label)
         axes.set_xlim(0, 1)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8])
         axes.set_xlabel("share of answers")
         axes.set_title(title, fontsize=13)
     both[0].set_yticks(range(len(ways)), [WAYS[way] for way in reversed(ways)], fontsize=11)

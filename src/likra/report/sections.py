@@ -315,9 +315,11 @@ def _calibration(rows: Sequence[Row]) -> Section:
         risk = where(rows, quantity="risk", method=method, part="temperature")
         [half], [whole] = (where(risk, at=coverage) for coverage in (0.5, 1.0))
         [chance] = where(rows, quantity="ece_by_chance", method=method, part="temperature", size=last)
+        before, after = (where(found, part=part, size=last)[0] for part in ("softmax", "temperature"))
         sentences.append(
-            f"{METHOD_TITLES[method]} with a temperature: perfect probabilities of as many answers would have an error "
-            f"of {plain(chance)}, by chance (after {last} {_QUESTIONS})."
+            f"{METHOD_TITLES[method]} has a calibration error of {plain(before)} as it is and {plain(after)} with a "
+            f"temperature, after {last} {_QUESTIONS}; exactly right probabilities of as many answers would have "
+            f"{plain(chance)}, by chance."
         )
         sentences.append(
             f"{METHOD_TITLES[method]} after {last} {_QUESTIONS} gives {share(whole)} percent wrong answers if it "
@@ -339,7 +341,9 @@ def _generation(rows: Sequence[Row]) -> Section:
             body.append([title, share(true), share(false), *(against or [""])])
         header = ["who writes", "true, in percent", "false, in percent", "true, minus SFT with the cut-off, in points"]
         tables.append(Table(f"answers to {rows[0]['count']} questions, {name}", header, body))
-    return Section([], tables)
+    [both] = where(rows, quantity="difference", method="likra-1", part="drawn")
+    sentence = f"drawn, both heads (a=1) are true {points(both)} points more often than SFT with the same cut-off"
+    return Section([f"{sentence}, {p_value(both)}."], tables)
 
 
 _SECTIONS: dict[str, Callable[[Sequence[Row]], Section]] = {

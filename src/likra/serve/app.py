@@ -159,6 +159,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     place = ".".join(str(part)[:40] for part in first["loc"][1:])
     reason = first.get("ctx", {}).get("error", first["msg"]) if first["type"] == "json_invalid" else first["msg"]
     where = "the body" if not place else f"the body, at byte {place}" if first["type"] == "json_invalid" else place
+    if not place and "json" not in request.headers.get("content-type", ""):
+        reason = "send JSON, and say so: 'Content-Type: application/json'"
     return _refusal(422, f"{where}: {reason}")
 
 

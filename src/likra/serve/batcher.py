@@ -24,8 +24,9 @@ class Overloaded(Exception):
         retry_after: Seconds after which it is worth another try.
     """
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"too many requests are waiting; try again in {retry_after} s.")
+    def __init__(self, retry_after: int, waited: float | None = None) -> None:
+        reason = "too many requests are waiting" if waited is None else f"there was no answer within {waited:g} s"
+        super().__init__(f"{reason}; try again in {retry_after} s, or send fewer candidates.")
         self.retry_after = retry_after
 
 
@@ -88,7 +89,7 @@ class Batcher:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job.answer), self._limits.timeout)
         except TimeoutError:
-            raise Overloaded(self._retry_after()) from None
+            raise Overloaded(self._retry_after(), self._limits.timeout) from None
 
     def _retry_after(self) -> int:
         """As long as the oldest has waited by now."""

@@ -1,9 +1,11 @@
 """Runs the application: one address, and an end that answers what was accepted."""
 
 import math
-import signal
+import os
 import socket
+import sys
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,6 +15,18 @@ from likra.serve.limits import Limits
 
 _BACKLOG = 2048
 _GRACE = 5.0  # seconds beyond the time limit, after which not even a shutdown waits
+
+
+class _Server(uvicorn.Server):
+    """Ends with what was accepted; at once when it is told so twice."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn's own would wait for the model's thread, and raise the signal again in the end.
+        if self.should_exit:
+            sys.stderr.write("likra: ended at once; what was accepted is not answered\n")
+            os._exit(128 + sig)
+        self.should_exit = True
+        sys.stderr.write("likra: answering what was accepted; Ctrl-C again ends at once\n")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -49,14 +63,7 @@ def serve(app: FastAPI, bound: socket.socket, limits: Limits, ready: Callable[[]
         backlog=_BACKLOG,
         timeout_graceful_shutdown=math.ceil(limits.timeout + _GRACE),
     )
-    server = uvicorn.Server(config)
-
-    def stop(number: int, frame: object) -> None:
-        server.should_exit = True
-
-    # uvicorn raises the signal again when it has shut down; nobody else shall end the process by it.
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, stop)
+    server = _Server(config)
     bound.listen(_BACKLOG)
     ready()
     server.run(sockets=[bound])

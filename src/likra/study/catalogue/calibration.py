@@ -54,7 +54,8 @@ def rows(plan: Plan, store: Store) -> list[Row]:
 
 def _of_seeds(values: list[float]) -> Estimate:
     """The mean with its interval over seeds; without one for the base, which is the same for all."""
-    return over_seeds(values if len(set(values)) > 1 else values[:1])
+    found = over_seeds(values if len(set(values)) > 1 else values[:1])
+    return Estimate(found.value, float(np.maximum(0.0, found.low)), found.high)
 
 
 def _confidence(scores_QC: Floats, answers_Q: Ints, name: str) -> Floats:
