@@ -7,7 +7,7 @@ import torch
 from transformers import GenerationConfig
 
 from likra.errors import InputError
-from likra.generation.text import prompt_ids
+from likra.generation.text import LineEnd, end_ids, prompt_ids
 from likra.heads import Base
 from likra.mining import sampling
 from likra.mining.sampling import Sampler
@@ -100,7 +100,7 @@ def test_an_answer_ends_with_the_models_own_end(tokenizer: Any, questions: list[
 def test_the_beginning_of_a_document_ends_an_answer(base: Base, questions: list[Question]) -> None:
     made, goat = sampler(base, questions), base.tokenizer.encode(" goat", add_special_tokens=False)
     assert base.tokenizer.bos_token_id == 0
-    assert made._text(0, [*goat, 0, *goat], sampling._end_ids(base.model, base.tokenizer)) == "goat"
+    assert made._text(0, [*goat, 0, *goat], end_ids(base.model, base.tokenizer)) == "goat"
 
 
 def test_prompts_are_read_as_they_are_when_scored(base: Base, questions: list[Question]) -> None:
@@ -141,7 +141,7 @@ def test_a_sampled_text_becomes_a_choice_that_reproduces_it(
 
 
 def test_generation_stops_at_the_end_of_the_line(base: Base) -> None:
-    stop, late = (sampling._LineEnd(base.tokenizer, 2, own_line) for own_line in (False, True))
+    stop, late = (LineEnd(base.tokenizer, 2, own_line) for own_line in (False, True))
     for text, first, own in (
         ("goat", False, False),
         ("goat\n", True, True),

@@ -300,7 +300,9 @@ def test_every_row_has_its_interval(done: tuple[Path, list[Row]]) -> None:
     _, rows = done
     free = {"training_gflops", "judging_gflops"}
     for row in where(rows, seed=-1):
-        if row["quantity"] not in free:
+        # The base is the same for every seed, and the error's interval is one over seeds.
+        same = row["quantity"].startswith("ece") and row["method"] == "base"
+        if row["quantity"] not in free and not same:
             assert row["low"] <= row["value"] + 1e-9 and row["value"] <= row["high"] + 1e-9, row
 
 
