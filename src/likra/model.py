@@ -24,10 +24,10 @@ from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
 from likra.heads.training import CHECKPOINT_EVERY, Step, Trainer
 from likra.judge.calibration import Calibration, Fitted, Sure, calibrate, check_calibration, sure
 from likra.judge.evaluation import Evaluation
-from likra.judge.scores import check_weight, method_scores
+from likra.judge.scores import check_weight
 from likra.likelihood.cache import cache_folder
 from likra.likelihood.engine import score
-from likra.likelihood.table import BASE, NEGATIVE, POSITIVE, Floats, Likelihoods
+from likra.likelihood.table import BASE, NEGATIVE, POSITIVE, Likelihoods
 from likra.progress import progress_bar
 from likra.questions.negatives import negatives as make_negatives
 from likra.questions.negatives import positives as make_positives
@@ -334,15 +334,14 @@ class Likra(Writer):
             cache: Folder in which likelihoods are kept by content, so that a repetition runs no model.
             progress: Show a progress bar.
         """
-        if self.stack is None:
-            raise InputError("this Likra has no heads yet; call fit, or load one with from_pretrained.")
+        stack = self._trained()
         prompter = prompter or Prompter(self.style)
         meta: dict[str, Any] = {"base": self.base.name, "fingerprint": self.base.fingerprint, "style": prompter.style}
         meta |= {"shots": prompter.shots}
         with progress_bar("Scoring", "questions", shown=progress) as move:
             return score(
                 self.base,
-                self.stack,
+                stack,
                 questions,
                 prompter,
                 (BASE, *self.heads),
@@ -352,18 +351,21 @@ class Likra(Writer):
                 meta=meta,
             )
 
-    def score(self, question: str, choices: Sequence[str], *, normalisation: str = "raw") -> list[Candidate]:
+    def score(
+        self, question: str, choices: Sequence[str], *, normalisation: str = "raw", memory: int | None = None
+    ) -> list[Candidate]:
         """Score candidate answers to one question, in the order given.
 
         Args:
             question: What is asked; worded in this Likra's prompt style.
             choices: The candidates, at least one.
             normalisation: One of `likra.judge.NORMALISATIONS`.
+            memory: Bytes that reading may take beside the model; default: a share of what is free.
 
         Raises:
             InputError: There are no choices, one is empty, or one is too long for the model.
         """
-        table = self.likelihoods([self.check_question(question, choices)])
+        table = self.likelihoods([self.check_question(question, choices)], memory=memory)
         [candidates] = self.candidates(table, normalisation=normalisation)
         return candidates
 
@@ -396,7 +398,8 @@ class Likra(Writer):
         """
         weight = self.weight if weight is None else weight
         check_weight(weight)
-        scores_QC = self._scores(table, weight, normalisation)
+        judged = self._judged(table, weight, normalisation)
+        scores_QC = judged.scores[judged.best]
         negative_QC = table.head(NEGATIVE) if NEGATIVE in self.heads else None
         positive_QC = table.head(POSITIVE if POSITIVE in self.heads else BASE)
         own = self.probable(weight, normalisation, table.meta.get("shots", 0))
@@ -434,7 +437,7 @@ class Likra(Writer):
             if min_confidence is not None:
                 raise InputError(_NO_PROBABILITY)
             return None
-        return sure(own, list(result.scores.values())[-1], result.likelihoods.answers_Q, min_confidence)
+        return sure(own, result.scores[result.best], result.likelihoods.answers_Q, min_confidence)
 
     def is_sure(self, best: Candidate, min_confidence: float | None) -> bool:
         """Whether to answer with the best candidate, or to abstain; always to answer where `min_confidence` is None.
@@ -448,16 +451,15 @@ class Likra(Writer):
             raise InputError(_NO_PROBABILITY)
         return best.probability >= min_confidence
 
-    def _scores(self, table: Likelihoods, weight: float, normalisation: str) -> Floats:
-        """[Q, C] scores of the best method that these heads allow."""
-        found = method_scores(
+    def _judged(self, table: Likelihoods, weight: float | None, normalisation: str) -> Evaluation:
+        """A table judged by the methods that these heads allow."""
+        return Evaluation(
             table,
             positive=POSITIVE if POSITIVE in self.heads else None,
             negative=NEGATIVE if NEGATIVE in self.heads else None,
-            weight=weight,
+            weight=self.weight if weight is None else weight,
             normalisation=normalisation,
         )
-        return list(found.values())[-1]
 
     def calibrate(
         self,
@@ -509,7 +511,7 @@ class Likra(Writer):
             progress=progress,
         )
         self.calibration = calibrate(
-            list(found.scores.values())[-1],
+            found.scores[found.best],
             found.likelihoods.answers_Q,
             method,
             weight=found.weight,
@@ -532,9 +534,12 @@ class Likra(Writer):
         drawn = {question.id for question in self._drawn(questions, limit)}
         return [question for question in questions if question.id not in drawn]
 
-    def rank(self, question: str, choices: Sequence[str], *, normalisation: str = "raw") -> list[Candidate]:
+    def rank(
+        self, question: str, choices: Sequence[str], *, normalisation: str = "raw", memory: int | None = None
+    ) -> list[Candidate]:
         """The candidates of `score`, best first."""
-        return sorted(self.score(question, choices, normalisation=normalisation), key=lambda c: -c.score)
+        found = self.score(question, choices, normalisation=normalisation, memory=memory)
+        return sorted(found, key=lambda candidate: -candidate.score)
 
     def pick(
         self,
@@ -563,9 +568,7 @@ class Likra(Writer):
         choices = [choice for choice in choices if choice.strip()]
         if not choices:
             raise InputError("the base gave blank answers only; raise --n or --temperature.")
-        table = self.likelihoods([self.check_question(prompt, choices)], memory=memory)
-        [candidates] = self.candidates(table, normalisation=normalisation)
-        return sorted(candidates, key=lambda candidate: -candidate.score)
+        return self.rank(prompt, choices, normalisation=normalisation, memory=memory)
 
     def evaluate(
         self,
@@ -616,13 +619,7 @@ class Likra(Writer):
         table = self.likelihoods(
             questions, prompter, memory=memory, cache=cache_folder() if cache else None, progress=progress
         )
-        return Evaluation(
-            table,
-            positive=POSITIVE if POSITIVE in self.heads else None,
-            negative=NEGATIVE if NEGATIVE in self.heads else None,
-            weight=self.weight if weight is None else weight,
-            normalisation=normalisation,
-        )
+        return self._judged(table, weight, normalisation)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the heads in PEFT's format, one folder each, with a `likra.json` and a model card.

@@ -2,7 +2,6 @@
 
 import datetime
 import json as jsonlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,9 +78,9 @@ def evaluate(
 
     parallel.start()
     likra = how.open(heads)
-    if parallel.rank() == 0 and split in ("train", "all") and likra.training.get("data") == source.name:
-        sys.stderr.write("likra: note: these heads were trained on some of the questions judged here\n")
-    judged_split = split or source.default_split
+    judged = split or source.default_split
+    if judged in ("train", "all") and likra.training.get("data") == source.name:
+        options.note("these heads were trained on some of the questions judged here")
     if min_confidence is not None and not likra.probable(
         likra.weight if weight is None else weight, normalisation, shots
     ):
@@ -89,11 +88,7 @@ def evaluate(
             "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalisation, --shots."
         )
     fitted = likra.calibration
-    if (
-        fitted
-        and parallel.rank() == 0
-        and (fitted.data, fitted.split) in ((source.name, judged_split), (source.name, "all"))
-    ):
+    if fitted and fitted.data == source.name and fitted.split in (judged, "all"):
         options.note(
             "these heads were calibrated on the questions judged here; they look better calibrated than they are"
         )
@@ -116,15 +111,15 @@ def evaluate(
         from likra.card import write_card
         from likra.saved import record_evaluation
 
-        judged = {"data": source.name, "split": split or source.default_split, "shots": shots}
-        record_evaluation({**judged, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
+        asked = {"data": source.name, "split": judged, "shots": shots}
+        record_evaluation({**asked, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
         write_card(heads)
     sure = likra.sure(result, min_confidence)
     if json:
         more = {"calibration": sure.as_json()} if sure else {}
         typer.echo(jsonlib.dumps(result.as_json() | more))
         return
-    _show(result, split or source.default_split, NORMALISATIONS[normalisation])
+    _show(result, judged, NORMALISATIONS[normalisation])
     if sure:
         _show_sure(sure)
 
@@ -164,8 +159,7 @@ def _show_sure(sure: "Sure") -> None:
 
 def _rivals(result: "Evaluation") -> tuple[str, str]:
     """The best method that the heads allow, and the one to hold it against."""
-    best = next(m for m in ("likra", "base_likra", "sft") if m in result.methods)
-    return best, "sft" if best == "likra" else "base"
+    return result.best, "sft" if result.best == "likra" else "base"
 
 
 def _known(result: "Evaluation") -> dict[str, Any]:

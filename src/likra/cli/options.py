@@ -181,8 +181,9 @@ def numbers(option: str, text: str) -> tuple[int, ...]:
 
 
 def note(text: str) -> None:
-    """Tell people something beside the results."""
-    sys.stderr.write(f"likra: note: {text}\n")
+    """Tell people something beside the results, from the first process of a data parallel run."""
+    if parallel.rank() == 0:
+        sys.stderr.write(f"likra: note: {text}\n")
 
 
 def in_bytes(memory: float | None) -> int | None:

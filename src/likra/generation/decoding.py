@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from transformers import GenerationConfig, StoppingCriteriaList
 
 from likra.errors import InputError
 from likra.generation.contrast import Contrast, combined
-from likra.generation.text import LineEnd, configured, continuation, end_ids, generation_budget, line_end
+from likra.generation.text import LineEnd, continuation, continue_rows, end_ids, generation_budget, line_end
 from likra.generation.twin import read_by
 from likra.heads.base import Base
 from likra.heads.stack import HeadStack
@@ -131,40 +131,36 @@ def _write(
     number: int,
 ) -> list[list[list[int]]]:
     """One batch."""
-    model, tokenizer = base.model, base.tokenizer
-    width, ends = max(map(len, prompts)), end_ids(model, tokenizer)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (*ends, 0)[0]
-    ids_RT = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask_RT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    device = base.device
     kept = decoding.answers if decoding.beams > 1 else 1
-    line = LineEnd(tokenizer, width, False) if one_line else None
-    drawn = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if decoding.temperature else {}
-    config = GenerationConfig(
-        do_sample=bool(drawn),
-        num_beams=decoding.beams,
-        num_return_sequences=kept,
-        max_new_tokens=decoding.max_tokens,
-        eos_token_id=ends or None,
-        pad_token_id=pad,
-        **drawn,
-    )
+    line = LineEnd(base.tokenizer, max(map(len, prompts)), False) if one_line else None
+    way = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+    drawn: dict[str, Any] = way if decoding.temperature else {}
 
     def scores(logits: list[torch.Tensor]) -> torch.Tensor:
         if not all(bool(torch.isfinite(one).any(-1).all()) for one in logits):
             raise InputError("the model's logits are not finite, so nothing can be written; use --dtype float32.")
         return combined(logits[0], logits[1], contrast) if len(logits) == 2 else logits[0].float()
 
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), configured(model, config), read_by(base, stack, readers, scores) as cache:
+    with (
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        read_by(base, stack, readers, scores) as cache,
+    ):
         torch.manual_seed(decoding.seed * 1_000_003 + number)
-        out_RT = model.generate(  # type: ignore[operator]  # transformers wraps it in a way mypy misreads
-            input_ids=ids_RT.to(model.device),
-            attention_mask=mask_RT.to(model.device),
-            past_key_values=cache,
-            stopping_criteria=StoppingCriteriaList([line] if line else []),
+        new_RN = continue_rows(
+            base,
+            prompts,
+            stop=[line] if line else [],
+            cache=cache,
+            do_sample=bool(drawn),
+            num_beams=decoding.beams,
+            num_return_sequences=kept,
+            max_new_tokens=decoding.max_tokens,
+            **drawn,
         )
     # A row that ended before the others was filled up; what ended it stands.
-    texts = [_ended(row, ends, line) for row in out_RT[:, width:].tolist()]
+    ends = end_ids(base.model, base.tokenizer)
+    texts = [_ended(row, ends, line) for row in new_RN]
     grouped = [texts[place : place + kept] for place in range(0, len(texts), kept)]
     # Beams that found nothing plausible to go on with are filled up with copies.
     return [

@@ -1,13 +1,22 @@
 """Between text and the tokens that `generate` takes and gives."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, StoppingCriteria
+from transformers import (
+    Cache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from likra.errors import InputError
+from likra.heads.base import Base
 from likra.questions.prompts import word
 from likra.questions.question import Question
 from likra.questions.tokens import prefix_id
@@ -84,6 +93,42 @@ def configured(model: PreTrainedModel, config: GenerationConfig) -> Iterator[Non
         yield
     finally:
         model.generation_config = own
+
+
+def continue_rows(
+    base: Base,
+    prompts: Sequence[list[int]],
+    *,
+    stop: Sequence[StoppingCriteria] = (),
+    processors: Sequence[LogitsProcessor] = (),
+    cache: Cache | None = None,
+    **settings: Any,
+) -> list[list[int]]:
+    """What transformers' `generate` puts after some prompts, which are one batch, padded on the left.
+
+    Args:
+        base: The model.
+        prompts: Token ids.
+        stop: What ends a row, beside the tokens that end a text.
+        processors: What is done to the logits.
+        cache: Where keys and values are kept; default: `generate`'s own.
+        **settings: Of the `GenerationConfig`; nothing of the model's own is used.
+    """
+    model, tokenizer = base.model, base.tokenizer
+    width, ends = max(map(len, prompts)), end_ids(model, tokenizer)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (*ends, 0)[0]
+    ids_RT = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask_RT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    with configured(model, GenerationConfig(eos_token_id=ends or None, pad_token_id=pad, **settings)):
+        out_RT = model.generate(  # type: ignore[operator]  # transformers wraps it in a way mypy misreads
+            input_ids=ids_RT.to(model.device),
+            attention_mask=mask_RT.to(model.device),
+            logits_processor=LogitsProcessorList(processors),
+            stopping_criteria=StoppingCriteriaList(stop),
+            **({} if cache is None else {"past_key_values": cache}),
+        )
+    new_RN: list[list[int]] = out_RT[:, width:].tolist()
+    return new_RN
 
 
 def generation_budget(model: PreTrainedModel, memory: int | None, longest: int) -> Budget:

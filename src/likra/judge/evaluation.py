@@ -38,6 +38,11 @@ class Evaluation:
             normalisation=self.normalisation,
         )
 
+    @property
+    def best(self) -> str:
+        """The best method that the heads allow: the last of `METHOD_TITLES` that there is."""
+        return list(self.scores)[-1]
+
     @cached_property
     def credits(self) -> dict[str, Floats]:
         """method -> [Q] credit."""

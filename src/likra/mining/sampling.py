@@ -4,14 +4,14 @@ import random
 from collections.abc import Callable, Sequence
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteriaList
+from transformers import LogitsProcessor
 
 from likra.errors import InputError
 from likra.generation.text import (
     LineEnd,
     blank_end,
-    configured,
     continuation,
+    continue_rows,
     end_ids,
     generation_budget,
     line_end,
@@ -104,29 +104,18 @@ class Sampler:
 
     def _sample(self, rows: Sequence[tuple[int, int]]) -> list[str]:
         """One answer per row (place of the question, number of the try)."""
-        model, tokenizer = self._base.model, self._base.tokenizer
         prompts = [self._prompts[place] for place, _ in rows]
         width = max(map(len, prompts))
-        ends = end_ids(model, tokenizer)
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (*ends, 0)[0]
-        ids_RT = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-        mask_RT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         draws_RN = torch.tensor([self._draws(*row) for row in rows], dtype=torch.float64)
-        config = GenerationConfig(
+        new_RN = continue_rows(
+            self._base,
+            prompts,
+            stop=[LineEnd(self._base.tokenizer, width, self._own_line)] if self._one_line else [],
+            processors=[_Draw(draws_RN, width, self._temperature)],
             do_sample=False,  # the processor leaves one token to choose
             max_new_tokens=self.max_tokens,
-            eos_token_id=ends or None,
-            pad_token_id=pad,
         )
-        stop = [LineEnd(tokenizer, width, self._own_line)] if self._one_line else []
-        with configured(model, config):
-            out_RT = model.generate(  # type: ignore[operator]  # transformers wraps it in a way mypy misreads
-                input_ids=ids_RT.to(model.device),
-                attention_mask=mask_RT.to(model.device),
-                logits_processor=LogitsProcessorList([_Draw(draws_RN, width, self._temperature)]),
-                stopping_criteria=StoppingCriteriaList(stop),
-            )
-        new_RN = out_RT[:, width:].tolist()
+        ends = end_ids(self._base.model, self._base.tokenizer)
         return [self._text(place, new, ends) for (place, _), new in zip(rows, new_RN, strict=True)]
 
     def _draws(self, place: int, number: int) -> list[float]:
