@@ -29,12 +29,13 @@ from likra.likelihood.cache import cache_folder
 from likra.likelihood.engine import score
 from likra.likelihood.table import BASE, NEGATIVE, POSITIVE, Likelihoods
 from likra.progress import progress_bar
+from likra.questions.equal import composed
 from likra.questions.negatives import negatives as make_negatives
 from likra.questions.negatives import positives as make_positives
-from likra.questions.prompts import Prompter
+from likra.questions.prompts import Prompter, answer_text
 from likra.questions.question import Example, Question
 from likra.questions.sources import Source, load, right_answers
-from likra.questions.tokens import TokenPair, common_ending, encode_pair
+from likra.questions.tokens import TokenPair, common_ending
 from likra.saved import (
     EVALUATIONS,
     LOSSES,
@@ -311,7 +312,7 @@ class Likra(Writer):
         pairs = []
         for index, example in enumerate(examples):
             try:
-                pairs.append(encode_pair(self.base.tokenizer, example.prompt, example.completion, self.base.max_length))
+                pairs.append(self.base.encode_pair(example.prompt, composed(example.completion)))
             except InputError as error:
                 raise InputError(f"training example {index + 1} of the {head} head: {error}") from None
         return pairs
@@ -564,7 +565,7 @@ class Likra(Writer):
         way = decoding or Decoding(answers=16, temperature=1.0)
         [texts] = self.generate(prompt, method="base", decoding=way, memory=memory, progress=progress)
         # A choice is worded with the space or line break that a style puts before it.
-        choices = list(dict.fromkeys(text if self.style == "verbatim" else text.strip() for text in texts))
+        choices = list(dict.fromkeys(answer_text(self.style, text) for text in texts))
         choices = [choice for choice in choices if choice.strip()]
         if not choices:
             raise InputError("the base gave blank answers only; raise --n or --temperature.")

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from likra.errors import InputError
 from likra.generation import Contrast, Decoding, combined, generate
 from likra.generation.distilling import _divergence
-from likra.generation.text import prompt_ids, wording
+from likra.generation.text import wording
 from likra.generation.twin import read_by
 from likra.heads import HeadStack, Recipe, write_adapter
 from likra.judge.scores import READERS, method_of
@@ -39,7 +39,7 @@ def stack_of(tokenizer: Any, architecture: str = "llama", **more: Any) -> HeadSt
 
 
 def prompts_of(tokenizer: Any, questions: list[Question]) -> list[list[int]]:
-    return [prompt_ids(tokenizer, wording("qa", question.text)) for question in questions]
+    return [tokenizer.encode(wording("qa", question.text)) for question in questions]
 
 
 def by_hand(positive: torch.Tensor, negative: torch.Tensor, contrast: Contrast) -> torch.Tensor:

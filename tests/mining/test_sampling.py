@@ -75,7 +75,7 @@ def test_cold_sampling_is_greedy_generation(tokenizer: Any, questions: list[Ques
     made = Sampler(base, questions, QA, temperature=1e-6, max_tokens=6)
     found = made.propose({place: range(1) for place in range(8)})
     for place, [text] in found.items():
-        prompt = prompt_ids(tokenizer, word("qa", questions[place], 0)[0])
+        prompt = prompt_ids(base, word("qa", questions[place], 0)[0])
         ids = torch.tensor([prompt])
         out = base.model.generate(  # type: ignore[operator]
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=6, eos_token_id=1, pad_token_id=1
@@ -107,11 +107,11 @@ def test_prompts_are_read_as_they_are_when_scored(base: Base, questions: list[Qu
     for question in questions:
         prompt, completion = word("qa", question, 0)
         context = encode_pair(base.tokenizer, prompt, completion, 128).context
-        assert tuple(prompt_ids(base.tokenizer, prompt)) == context
-    assert prompt_ids(base.tokenizer, "") == [0]
-    assert prompt_ids(base.tokenizer, "Hi. ") == prompt_ids(base.tokenizer, "Hi.")
-    assert prompt_ids(base.tokenizer, "Hi.\n") == [
-        *prompt_ids(base.tokenizer, "Hi."),
+        assert tuple(prompt_ids(base, prompt)) == context
+    assert prompt_ids(base, "") == [0]
+    assert prompt_ids(base, "Hi. ") == prompt_ids(base, "Hi.")
+    assert prompt_ids(base, "Hi.\n") == [
+        *prompt_ids(base, "Hi."),
         *base.tokenizer.encode("\n", add_special_tokens=False),
     ]
 

@@ -19,7 +19,7 @@ from likra.errors import InputError
 from likra.heads.base import Base
 from likra.questions.prompts import word
 from likra.questions.question import Question
-from likra.questions.tokens import prefix_id
+from likra.questions.tokens import added_before, after, prefix_id
 from likra.reading.budget import Budget
 
 #: Styles in which an answer is one line: the next line would be another question.
@@ -50,13 +50,19 @@ def line_end(text: str, own_line: bool) -> int | None:
     return None if place < 0 else place
 
 
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """What the model reads before an answer: as `encode_pairs` has it, but for new lines at the end, which are kept."""
+def prompt_ids(base: Base, prompt: str) -> list[int]:
+    """What the model reads before an answer: as `encode_pairs` has it, but for new lines at the end, which are kept.
+
+    Raises:
+        InputError: A token has no embedding, or nothing can stand for an empty prompt; or the prompt is no Unicode.
+    """
     text = prompt.removesuffix(blank_end(prompt))
-    if not text:
-        return [prefix_id(tokenizer)]
-    has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
-    return list(tokenizer.encode(text, **({"add_special_tokens": False} if has_bos else {})))
+    before = added_before(base.tokenizer, text)
+    if not text.strip():  # as in scoring, where an empty prompt is what stands before an answer
+        before = before or [prefix_id(base.tokenizer)]
+    ids = after(base.tokenizer, before, text)
+    base.check(ids)
+    return ids
 
 
 def blank_end(prompt: str) -> str:
@@ -116,7 +122,8 @@ def continue_rows(
     """
     model, tokenizer = base.model, base.tokenizer
     width, ends = max(map(len, prompts)), end_ids(model, tokenizer)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (*ends, 0)[0]
+    # Whatever pads is masked, but it is looked up: it may not be a token that was added to the tokenizer only.
+    pad = next(token for token in (tokenizer.pad_token_id, *ends, 0) if token is not None and token < base.rows)
     ids_RT = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
     mask_RT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     with configured(model, GenerationConfig(eos_token_id=ends or None, pad_token_id=pad, **settings)):

@@ -185,7 +185,7 @@ class Writer:
     def _prompts(self, texts: Sequence[str]) -> list[list[int]]:
         if self.style != "empty" and not all(text.strip() for text in texts):
             raise InputError("a prompt is empty; ask something.")
-        return [prompt_ids(self.base.tokenizer, wording(self.style, text)) for text in texts]
+        return [prompt_ids(self.base, wording(self.style, text)) for text in texts]
 
     def _training_prompts(
         self, source: Source | Sequence[str], limit: int | None, seed: int, room: int
@@ -196,7 +196,7 @@ class Writer:
             found = self._prompts(source)
         elif source.unpaired:
             texts = dict.fromkeys(example.prompt for example in source.examples.get("train", []))
-            found = [prompt_ids(self.base.tokenizer, text) for text in texts]
+            found = [prompt_ids(self.base, text) for text in texts]
         else:
             found = self._prompts([question.text for question in source.questions.get("train", [])])
         if not found:

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import importlib.util
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from likra import hub, parallel
 from likra.builtin import WORLD, WORLD_MODELS
 from likra.errors import InputError
-from likra.questions.tokens import model_max_length
+from likra.questions.tokens import TokenPair, check_embedded, check_vocabulary, encode_pairs, model_max_length
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZED = ("4bit", "8bit")
@@ -48,6 +49,34 @@ class Base:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    @property
+    def rows(self) -> int:
+        """How many tokens the model knows: it reads and predicts ids below this."""
+        read: Any = self.model.get_input_embeddings()
+        predicted: Any = self.model.get_output_embeddings()
+        rows = int(read.weight.shape[0])
+        return rows if predicted is None else min(rows, int(predicted.out_features))
+
+    def check(self, ids: Sequence[int]) -> None:
+        """Refuse token ids that the model has no embedding for (InputError)."""
+        check_embedded(self.tokenizer, ids, self.rows, self.name)
+
+    def encode_pairs(self, context: str, completions: Sequence[str], max_length: int | None = None) -> list[TokenPair]:
+        """`likra.questions.encode_pairs` for this model.
+
+        Raises:
+            InputError: As there; or a token has no embedding.
+        """
+        pairs = encode_pairs(self.tokenizer, context, completions, max_length or self.max_length)
+        for pair in pairs:
+            self.check(pair.context + pair.completion)
+        return pairs
+
+    def encode_pair(self, context: str, completion: str) -> TokenPair:
+        """`encode_pairs` of one completion."""
+        [pair] = self.encode_pairs(context, [completion])
+        return pair
 
 
 def load_base(
@@ -129,6 +158,7 @@ def _quantized(bits: str, dtype: str | None) -> BitsAndBytesConfig:
 
 def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) -> Base:
     """A Base from a model that is already in memory. The model is frozen in place."""
+    check_vocabulary(tokenizer, name or model.config.name_or_path or type(model).__name__)
     model.requires_grad_(False)
     model.eval()
     return Base(

@@ -17,7 +17,7 @@ from likra.likelihood.rows import read_rows
 from likra.likelihood.table import BASE, Likelihoods
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
-from likra.questions.tokens import TokenPair, encode_pairs
+from likra.questions.tokens import TokenPair
 from likra.reading import can_share
 from likra.reading.budget import Budget
 
@@ -109,10 +109,7 @@ def encode_question(base: Base, question: Question, prompter: Prompter) -> list[
     for context, completion in worded:
         completions.setdefault(context, []).append(completion)
     try:
-        encoded = {
-            context: iter(encode_pairs(base.tokenizer, context, texts, base.max_length))
-            for context, texts in completions.items()
-        }
+        encoded = {context: iter(base.encode_pairs(context, texts)) for context, texts in completions.items()}
     except InputError as error:
         raise InputError(f"question {question.id!r}: {error}") from None
     return [next(encoded[context]) for context, _ in worded]

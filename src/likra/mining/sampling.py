@@ -20,7 +20,6 @@ from likra.generation.text import (
 from likra.heads.base import Base
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
-from likra.questions.tokens import encode_pairs
 from likra.reading.budget import Budget
 
 LONGEST = 64  # new tokens at most, unless told otherwise
@@ -70,7 +69,7 @@ class Sampler:
         # Answers of several lines cannot end with the first one, and some stand on a line of their own.
         self._one_line = not any("\n" in completion.strip() for _, completion in worded)
         self._own_line = any("\n" in completion[: -len(completion.lstrip())] for _, completion in worded)
-        self._prompts = [prompt_ids(base.tokenizer, prompt)[-room:] for prompt, _ in worded]
+        self._prompts = [prompt_ids(base, prompt)[-room:] for prompt, _ in worded]
         self._blank = [blank_end(prompt) for prompt, _ in worded]
 
     def propose(
@@ -165,5 +164,4 @@ def right_pair(question: Question, prompter: Prompter) -> tuple[str, str]:
 
 
 def _length(base: Base, prompt: str, completion: str) -> int:
-    [pair] = encode_pairs(base.tokenizer, prompt, [completion], base.max_length)
-    return len(pair.completion)
+    return len(base.encode_pair(prompt, completion).completion)

@@ -37,38 +37,30 @@ def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_l
     context move to the completion; context and completion are tokenized together, and the completion is what follows
     the context's own tokens. A pair that is too long loses tokens from the left of its context.
 
-    One case is not the harness's. Where a merge across the boundary makes the context's own tokens differ from the
-    first ones of the whole, the harness reads the former and then the rest of the latter, which is another text. Here
-    the whole text's tokens are read, and the completions of this context all begin where the first of them departs
-    from the context's own tokens, so that their likelihoods cover the same text and can be compared.
+    Two cases are not the harness's. What the tokenizer puts after a text (an EOS, mostly) is never read or scored. And
+    where a merge across the boundary makes the context's own tokens differ from the first ones of the whole, the
+    harness reads the former and then the rest of the latter, which is another text. Here the whole text's tokens are
+    read, and the completions of this context all begin where the first of them departs from the context's own tokens,
+    at the latest after what stands before the text, so that their likelihoods cover the same text and can be compared.
 
     Raises:
         InputError: A completion has no tokens, is longer than the model can read, or has a symbol that the tokenizer
-            does not know; or a text is no Unicode.
+            does not know; or a text is no Unicode; or nothing can stand before a text that is scored from its start.
     """
-    for part in (context, *completions):
-        try:
-            part.encode()
-        except UnicodeEncodeError:  # JSON can escape half a surrogate pair
-            raise InputError(f"the text {part[:40]!a} holds half a surrogate pair; repair its encoding.") from None
     text = context.rstrip()
-    moved = context[len(text) :]
-    if not text:
-        prefix = prefix_id(tokenizer)
-        wholes = [
-            [prefix, *tokenizer.encode(moved + completion, add_special_tokens=False)] for completion in completions
-        ]
-        # A completion that brings its own BOS does not get a second one.
-        wholes = [whole[1:] if whole[1:2] == [prefix] else whole for whole in wholes]
-        depth = 1
-    else:
-        # A text that opens with the tokenizer's own BOS must not get a second one.
-        has_bos = tokenizer.bos_token is not None and text.startswith(tokenizer.bos_token)
-        special = {"add_special_tokens": False} if has_bos else {}
-        own = tokenizer.encode(text, **special)
-        wholes = [tokenizer.encode(text + moved + completion, **special) for completion in completions]
-        depth = min(_common(own, whole) for whole in wholes)
-    pairs = [_pair(tokenizer, whole, depth, text, max_length) for whole, text in zip(wholes, completions, strict=True)]
+    wholes = [context + completion for completion in completions]
+    before = added_before(tokenizer, text, *wholes)
+    own = after(tokenizer, before, text)
+    read = [after(tokenizer, before, whole) for whole in wholes]
+    for ids, completion in zip(read, completions, strict=True):
+        if ids == own:
+            raise InputError(f"the completion {completion!r} has no tokens of its own; give it text.")
+    depth = min(_common(own, ids) for ids in read)
+    if not text or depth == 0:  # all is scored, so something has to stand before it
+        before = before or [prefix_id(tokenizer)]
+        read = [after(tokenizer, before, whole) for whole in wholes]
+        depth = len(before)
+    pairs = [_pair(tokenizer, ids, depth, part, max_length) for ids, part in zip(read, completions, strict=True)]
     contexts = {pair.context: pair.context for pair in pairs}  # long ones are kept once
     return [TokenPair(contexts[pair.context], pair.completion, pair.cut) for pair in pairs]
 
@@ -79,16 +71,56 @@ def encode_pair(tokenizer: Any, context: str, completion: str, max_length: int) 
     return pair
 
 
+def added_before(tokenizer: Any, *texts: str) -> list[int]:
+    """The ids that a tokenizer puts before a text of its own accord: [BOS], mostly, or none.
+
+    They are found by looking where a text's own tokens stand among all that the tokenizer gives for it, so that it
+    does not matter which token it is, whether the tokenizer names it, and what is put after a text.
+
+    Args:
+        tokenizer: The tokenizer as it is now; its post-processor may have been changed since the last call.
+        *texts: Texts to look at where a common letter tells nothing: the tokenizer does not know it, say.
+    """
+    for text in ("a", *texts):
+        own, whole = _own_ids(tokenizer, text), list(tokenizer.encode(text))
+        places = [at for at in range(len(whole) - len(own) + 1) if whole[at : at + len(own)] == own]
+        if not places:
+            raise InputError(f"the tokenizer reads {text[:40]!r} otherwise where it adds special tokens; use another.")
+        if own and len(places) == 1:
+            return whole[: places[0]]
+    return []
+
+
+def after(tokenizer: Any, before: Sequence[int], text: str) -> list[int]:
+    """The ids of a text after those that stand before it; what the tokenizer would put after the text is left out.
+
+    A text that brings the last of them itself, be it after white space, does not get them twice.
+    """
+    own, before = _own_ids(tokenizer, text), list(before)
+    for place in range(len(own) if before else 0):
+        if brought := next((n for n in range(len(before), 0, -1) if own[place : place + n] == before[-n:]), 0):
+            return before + own[place + brought :]
+        if tokenizer.decode([own[place]]).strip():
+            break
+    return before + own
+
+
+def _own_ids(tokenizer: Any, text: str) -> list[int]:
+    """The tokens of the text itself."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can escape half a surrogate pair
+        raise InputError(f"the text {text[:40]!a} holds half a surrogate pair; repair its encoding.") from None
+    return list(tokenizer.encode(text, add_special_tokens=False))
+
+
 def _common(one: list[int], other: list[int]) -> int:
-    """Length of the longest common prefix; at least 1, for a completion is predicted from something."""
-    length = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return max(1, length)
+    """Length of the longest common prefix."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _pair(tokenizer: Any, whole: list[int], depth: int, text: str, max_length: int) -> TokenPair:
     context, completion = whole[:depth], whole[depth:]
-    if not completion:
-        raise InputError(f"the completion {text!r} has no tokens of its own; give it text.")
     if len(completion) > max_length:
         raise InputError(
             f"the completion {text[:40]!r}... has {len(completion)} tokens, longer than the model's context "
@@ -114,11 +146,43 @@ def common_ending(tokenizer: Any, contexts: Sequence[tuple[int, ...]]) -> tuple[
 
 
 def prefix_id(tokenizer: Any) -> int:
-    """The id that stands for an empty context: BOS, or EOS where there is no BOS."""
+    """The id that stands before a text that is scored from its start, where the tokenizer adds none: BOS, or EOS."""
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)
-    raise InputError("the tokenizer has neither a BOS nor an EOS token, so an empty prompt cannot be read.")
+    raise InputError(
+        "the tokenizer has neither a BOS nor an EOS token, so nothing can be scored after an empty prompt, or after "
+        "one that makes one token with its answer."
+    )
+
+
+def check_vocabulary(tokenizer: Any, name: str) -> None:
+    """Refuse a tokenizer that has no text among its tokens: transformers makes one where the files are lost.
+
+    Raises:
+        InputError: There are special tokens only.
+    """
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    special.update(tokenizer.all_special_tokens)
+    if not any(any(map(str.isalnum, str(token))) for token in tokenizer.get_vocab() if token not in special):
+        raise InputError(
+            f"{name}: its tokenizer has no vocabulary but special tokens; its tokenizer.json (or vocabulary file) is "
+            "missing or empty."
+        )
+
+
+def check_embedded(tokenizer: Any, ids: Sequence[int], rows: int, name: str) -> None:
+    """Refuse ids that a model has no embedding for: of tokens that were added to its tokenizer only.
+
+    Raises:
+        InputError: One of the ids is `rows` or more.
+    """
+    if (highest := max(ids, default=0)) >= rows:
+        token = tokenizer.convert_ids_to_tokens(highest) or f"token {highest}"
+        raise InputError(
+            f"{token} has no embedding in {name} ({rows} rows); resize it (resize_token_embeddings), or use the "
+            "tokenizer that it was trained with."
+        )
 
 
 def model_max_length(config: Any, tokenizer: Any) -> int:

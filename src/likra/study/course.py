@@ -9,7 +9,7 @@ from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
 from likra.heads.training import Step, Trainer
 from likra.questions.question import Example
-from likra.questions.tokens import TokenPair, common_ending, encode_pair
+from likra.questions.tokens import TokenPair, common_ending
 
 #: What a head learns from each training question: its examples, most often one.
 Lessons = Sequence[Sequence[TokenPair]]
@@ -17,7 +17,7 @@ Lessons = Sequence[Sequence[TokenPair]]
 
 def lessons(base: Base, examples: Sequence[Sequence[Example]]) -> list[list[TokenPair]]:
     """Tokens of each question's examples, in the order given."""
-    return [[encode_pair(base.tokenizer, e.prompt, e.completion, base.max_length) for e in some] for some in examples]
+    return [[base.encode_pair(e.prompt, e.completion) for e in some] for some in examples]
 
 
 def head_stack(base: Base, recipe: Recipe, learned: Mapping[str, Lessons], seeds: Sequence[int]) -> HeadStack:

@@ -75,7 +75,7 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
 
 def _prompts(task: Task, questions: Sequence[Question], *, training: bool = False) -> list[list[int]]:
     prompter = task.training_prompter if training else task.test_prompter
-    return [prompt_ids(task.base().tokenizer, prompter.pairs(question)[0][0]) for question in questions]
+    return [prompt_ids(task.base(), prompter.pairs(question)[0][0]) for question in questions]
 
 
 def _ways() -> dict[str, tuple[tuple[str, ...], Contrast]]:

@@ -31,7 +31,7 @@ from likra.likelihood.engine import score
 from likra.likelihood.table import BASE, Floats, Likelihoods
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
-from likra.questions.tokens import TokenPair, encode_pair
+from likra.questions.tokens import TokenPair
 from likra.study.cells import Note
 from likra.study.course import Lessons, follow, head_stack, lessons
 from likra.study.snapshots import heads_path, keeper, load_heads
@@ -215,7 +215,7 @@ class _Probe:
     @torch.no_grad()
     def _states(self, prompts: Sequence[str], stack: HeadStack | None = None, head: str | None = None) -> Floats:
         """[Q, L, D] hidden states out of each block, at each prompt's last token."""
-        pairs = [encode_pair(self.base.tokenizer, prompt, " a", self.base.max_length) for prompt in prompts]
+        pairs = [self.base.encode_pair(prompt, " a") for prompt in prompts]
         found = []
         for start in range(0, len(pairs), _ROWS):
             some = [TokenPair(pair.context, pair.context[:1]) for pair in pairs[start : start + _ROWS]]

@@ -21,7 +21,7 @@ from likra.heads.base import Base
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack, HeadWeights
 from likra.likelihood.table import Floats
-from likra.questions.tokens import TokenPair, encode_pairs
+from likra.questions.tokens import TokenPair
 
 #: What each rival minimises, per triple. r is beta times log(policy / base) of a completion (its tokens' logs summed),
 #: beta is 0.1, s the logistic function; the base is the model without the adapter.
@@ -193,7 +193,7 @@ def _check(method: str, base: Base, triples: int, sizes: list[int], recipe: Reci
 def _encode(base: Base, triple: Triple) -> tuple[list[int], list[int], list[int]]:
     """Token ids of a triple's prompt, right and wrong completion; the prompt is the same for both."""
     # The trainers' forward passes read the last token too, which likra's only predict: one fewer of the prompt fits.
-    right, wrong = encode_pairs(base.tokenizer, triple.prompt, [triple.right, triple.wrong], base.max_length - 1)
+    right, wrong = base.encode_pairs(triple.prompt, [triple.right, triple.wrong], base.max_length - 1)
     prompt = min(right.context, wrong.context, key=len)  # one may be cut further from the left
     return list(prompt), list(right.completion), list(wrong.completion)
 
@@ -247,7 +247,8 @@ def _trainer(
         "reward": (trl.RewardTrainer, trl.RewardConfig, {}),
     }[method]
     tokenizer = copy.deepcopy(base.tokenizer)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= base.rows:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token is None:
         raise InputError(f"{base.name}: its tokenizer has neither a padding token nor an EOS, which TRL pads with.")
     model = _twin(base)
