@@ -4,12 +4,15 @@ Expected ids come from the `tokenizers` library, expected likelihoods from a pla
 """
 
 import functools
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -24,6 +27,7 @@ from likra.likelihood.engine import score
 from likra.mining.sampling import Sampler
 from likra.questions import Example, Prompter, Question, encode_pair, encode_pairs
 from likra.questions.prompts import STYLES, word
+from likra.serve.app import create_app
 from tests.conftest import VOCABULARY, tiny_base
 
 PIECES = (
@@ -360,6 +364,14 @@ def test_scoring_a_token_without_an_embedding_is_refused(widened: Base) -> None:
         likra.likelihoods(GOOD, shown)
 
 
+def test_a_served_token_without_an_embedding_is_the_callers_fault(widened: Base) -> None:
+    body = {"query": "Who?", "documents": ["a", "b <|im_start|>"]}
+    with TestClient(create_app(with_heads(widened), "tiny")) as client:
+        reply = client.post("/v1/rerank", json=body)
+        assert reply.status_code == 422 and "<|im_start|> has no embedding" in reply.json()["detail"]
+        assert client.post("/v1/rerank", json=body | {"documents": ["a", "b"]}).status_code == 200
+
+
 def test_writing_after_a_token_without_an_embedding_is_refused(widened: Base) -> None:
     likra, few = with_heads(widened), Decoding(max_tokens=3)
     for write in (likra.generate, likra.pick):
@@ -399,9 +411,6 @@ def test_the_last_row_is_an_embedding(widened: Base) -> None:
 
 
 def test_a_tokenizer_whose_files_are_lost_is_refused(model_folder: Path, tmp_path: Path) -> None:
-    import json
-    import shutil
-
     for number, kind in enumerate(("LlamaTokenizerFast", "GPT2TokenizerFast", "T5Tokenizer", "BertTokenizer")):
         folder = tmp_path / str(number)
         shutil.copytree(model_folder, folder)

@@ -59,7 +59,8 @@ class Sampler:
         self._base, self._questions, self._seed, self._memory = base, questions, seed, memory
         self._temperature = temperature
         worded = [right_pair(question, prompter) for question in questions]
-        self.max_tokens = max_tokens or min(LONGEST, max(_length(base, *pair) for pair in worded))
+        lengths = [_length(base, question, *pair) for question, pair in zip(questions, worded, strict=True)]
+        self.max_tokens = max_tokens or min(LONGEST, max(lengths))
         room = base.max_length - self.max_tokens
         if room < 1:
             raise InputError(
@@ -163,5 +164,8 @@ def right_pair(question: Question, prompter: Prompter) -> tuple[str, str]:
     return pair
 
 
-def _length(base: Base, prompt: str, completion: str) -> int:
-    return len(base.encode_pair(prompt, completion).completion)
+def _length(base: Base, question: Question, prompt: str, completion: str) -> int:
+    try:
+        return len(base.encode_pair(prompt, completion).completion)
+    except InputError as error:
+        raise InputError(f"question {question.id!r}: {error}") from None

@@ -1,7 +1,8 @@
 """How a question is worded: the prompt styles of lm-evaluation-harness, and few-shot layout.
 
 Every style turns a question and one of its choices into a (context, completion) pair exactly as the harness's task of
-that benchmark does (harness 0.4.13, `lm_eval/tasks`), so that a likelihood from here equals one from there.
+that benchmark does (harness 0.4.13, `lm_eval/tasks`), so that a likelihood from here equals one from there. Only the
+choice itself is tidied first (`answer_text`).
 """
 
 import hashlib

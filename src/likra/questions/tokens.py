@@ -97,7 +97,7 @@ def after(tokenizer: Any, before: Sequence[int], text: str) -> list[int]:
     A text that brings the last of them itself, be it after white space, does not get them twice.
     """
     own, before = _own_ids(tokenizer, text), list(before)
-    for place in range(len(own) if before else 0):
+    for place in range(len(own) if before and before[-1] in own else 0):
         if brought := next((n for n in range(len(before), 0, -1) if own[place : place + n] == before[-n:]), 0):
             return before + own[place + brought :]
         if tokenizer.decode([own[place]]).strip():
@@ -177,8 +177,9 @@ def check_embedded(tokenizer: Any, ids: Sequence[int], rows: int, name: str) -> 
     Raises:
         InputError: One of the ids is `rows` or more.
     """
-    if (highest := max(ids, default=0)) >= rows:
-        token = tokenizer.convert_ids_to_tokens(highest) or f"token {highest}"
+    beyond = next((token for token in ids if token >= rows), None)
+    if beyond is not None:
+        token = tokenizer.convert_ids_to_tokens(beyond) or f"token {beyond}"
         raise InputError(
             f"{token} has no embedding in {name} ({rows} rows); resize it (resize_token_embeddings), or use the "
             "tokenizer that it was trained with."
