@@ -46,6 +46,7 @@ from likra.questions.tokens import TokenPair, common_ending, encode_pair
 from likra.saved import (
     EVALUATIONS,
     LOSSES,
+    check_base,
     find_heads,
     read_evaluations,
     read_manifest,
@@ -730,12 +731,7 @@ class Likra(Writer):
             except InputError as error:
                 hint = "" if model else " These heads were trained on it; if it has moved, give --base."
                 raise InputError(f"{error}{hint}") from None
-        if base.fingerprint != origin["fingerprint"]:
-            raise InputError(
-                f"{folder}: its heads were trained on {origin['name']}"
-                f"{' at ' + origin['revision'] if origin['revision'] else ''}, but {base.name} differs from it in "
-                "shape or weights; load the base (--base-revision, --quantize) that the heads were trained on."
-            )
+        check_base(folder, origin, base)
         likra = cls(
             base,
             tuple(manifest["heads"]),

@@ -44,8 +44,8 @@ _NEUTRAL = frozenset(
         *("megatron_core", "qalora_group_size"),  # of `megatron_config` and `use_qalora`, which must be off
     ]
 )
-#: First weights of an adapter that leave the base's own as they are. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA take part of
-#: the base's weights away; such an adapter is for what is left of them.
+#: First weights of an adapter that leave the base's own as they are. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA take away
+#: part of the base's weights; such an adapter is for what is left of them.
 _FIRST_WEIGHTS = ("gaussian", "eva", "orthogonal", "mica")  # beside true, false and none
 
 
@@ -138,8 +138,8 @@ def adapter_config(folder: Path) -> "LoraConfig":
     first = fields.get("init_lora_weights")
     if not (first is None or isinstance(first, bool) or str(first).lower() in _FIRST_WEIGHTS):
         raise InputError(
-            f"{path}: uses init_lora_weights {json.dumps(first)}, which may change the base's own weights; turn it into "
-            "plain LoRA with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=...)."
+            f"{path}: uses init_lora_weights {json.dumps(first)}, which may change the base's own weights; turn it "
+            "into plain LoRA with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=...)."
         )
     used = [
         f"{name} ({textwrap.shorten(json.dumps(value), 60)})"
@@ -210,8 +210,8 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
             raise InputError(f"{folder}: adapts {path}, which these heads do not; make a stack that adapts it too.")
         if config.target_parameters and isinstance(stack.layers[path].base, Conv1D):
             raise InputError(
-                f"{folder}: adapts {path} by target_parameters, which turns a Conv1D's update round; train it with that "
-                "layer in target_modules."
+                f"{folder}: adapts {path} by target_parameters, which turns a Conv1D's update round; train it with "
+                "that layer in target_modules."
             )
         d_in, d_out = linear_shape(stack.layers[path].base)
         if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
