@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -112,14 +112,11 @@ class Weight:
         if tensor.dtype not in _FLOATS:
             return cls(shape, str(tensor.dtype).removeprefix("torch."), checksum(tensor), lambda: ("-", "-"))
 
+        @cache
         def rounded() -> tuple[str, ...]:
             return tuple(checksum(tensor, torch.float32, dtype, torch.float32) for dtype in _ROUNDED)
 
         return cls(shape, "float", checksum(tensor, torch.float32), rounded)
-
-    def rounds_to(self, other: "Weight") -> bool:
-        """Whether the other has this one's values, rounded."""
-        return self.kind == other.kind == "float" and self.shape == other.shape and other.values in self.rounded()
 
 
 @dataclass(frozen=True)
@@ -245,20 +242,39 @@ class Identity:
         return same_version and bool(self.config.get(name) or other.config.get(name))
 
     def _weights(self, other: "Identity") -> tuple[list[str], bool, bool]:
-        """Names of weights that differ; whether any are rounded, and whether any cannot be compared."""
-        unlike, rounded, unknown = [], False, False
-        quantised = bool(self.quantization or other.quantization)
-        for name in self.weights.keys() | other.weights.keys():
+        """Names of weights that differ; whether all are rounded, and whether any cannot be compared."""
+        floats: dict[str, tuple[Weight, Weight]] = {}
+        unlike, unknown = [], False
+        for name in sorted(self.weights.keys() | other.weights.keys()):
             one, two = self.weights.get(name), other.weights.get(name)
-            if one and two and (one.shape, one.kind, one.values) == (two.shape, two.kind, two.values):
-                continue
-            if one and two and (one.rounds_to(two) or two.rounds_to(one)):
-                rounded = True
-            elif quantised and not (one and two and one.kind == two.kind and one.shape == two.shape):
+            if one and two and (one.kind, one.shape) == (two.kind, two.shape):
+                if one.kind == "float":
+                    floats[name] = one, two
+                elif one.values != two.values:
+                    unlike.append(name)
+            elif self.quantization or other.quantization:
                 unknown = True
             else:
                 unlike.append(name)
-        return sorted(unlike), rounded, unknown
+        changed = [name for name, (one, two) in floats.items() if one.values != two.values]
+        if unlike or not changed:
+            return unlike + changed, False, unknown
+        broken = min((_unrounded(floats, back, place) for back in (False, True) for place in (0, 1)), key=len)
+        return broken if len(broken) < len(changed) else changed, not broken, unknown
+
+
+def _unrounded(weights: Mapping[str, tuple[Weight, Weight]], back: bool, place: int) -> list[str]:
+    """Names of weights of which the second is not the first (`back`: the first not the second) rounded.
+
+    All must be rounded alike: a change of one weight that is small enough may look like rounding, but the others are
+    then not rounded. Vectors (norms) may have been left as they were.
+    """
+    return [
+        name
+        for name, pair in weights.items()
+        for one, two in [pair[::-1] if back else pair]
+        if two.values != one.rounded()[place] and not (two.values == one.values and "x" not in one.shape)
+    ]
 
 
 _PLAIN = ("config", "tokenizer", "dtype", "quantization", "versions")
@@ -320,11 +336,12 @@ def _stored(folder: Path) -> str | None:
 def _sha256(path: Path) -> str:
     # The hub's cache keeps large files under their digest.
     blob = path.resolve()
-    return blob.name if path.is_symlink() and blob.parent.name == "blobs" and len(blob.name) == 64 else sha256(path)
+    named = blob.parent.name == "blobs" and len(blob.name) == 64 and blob.is_file()
+    return blob.name if named else sha256(path)
 
 
 def _shown(config: Mapping[str, Any], name: str) -> str:
-    return str(json.dumps(config[name])) if name in config else "(none)"
+    return str(json.dumps(config[name])) if name in config else "not set"
 
 
 def _digest(value: Any) -> str:
