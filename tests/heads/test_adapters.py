@@ -321,6 +321,14 @@ def test_adapted_output_layers_and_embeddings_are_named(
         Likra.from_adapters(base, positive=tmp_path)
 
 
+def test_a_rank_that_is_not_that_of_the_weights_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    write_adapter(HeadStack(tiny_base(tokenizer), ["one"], rank=4), "one", tmp_path)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"r": 8}))
+    with pytest.raises(InputError, match=r"its layers have rank 4, but adapter_config\.json says r is 8"):
+        Likra.from_adapters(tiny_base(tokenizer), positive=tmp_path)
+
+
 def test_an_output_layer_of_another_name_is_named(tokenizer: Any, tmp_path: Path) -> None:
     bases = [tiny_base(tokenizer) for _ in range(2)]
     for base in bases:

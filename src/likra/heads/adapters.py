@@ -224,6 +224,8 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     if len(ranks) != 1:
         raise InputError(f"{folder}: its layers have ranks {sorted(ranks)}; a head has one rank.")
     [rank] = ranks
+    if rank != config.r and not config.rank_pattern:  # the update is divided by it
+        raise InputError(f"{folder}: its layers have rank {rank}, but {CONFIG} says r is {config.r}; copy both again.")
     scaling = config.lora_alpha / (rank**0.5 if config.use_rslora else rank)
     stack.set_weights(name, weights, rank=rank, scaling=scaling)
 
