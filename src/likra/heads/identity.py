@@ -62,7 +62,7 @@ def checksum(tensor: torch.Tensor, *rounding: torch.dtype) -> str:
     flat = tensor.detach().contiguous().flatten()
     factors = _FACTORS.to(flat.device)
     total = torch.zeros((), dtype=torch.int64, device=flat.device)
-    # Parts that fit in a CPU's cache, or that keep a GPU busy; a multiple of 8 values of any type.
+    # Parts that fit in a CPU's cache, or that keep a GPU busy; whole rows, whatever the type.
     step, row = (2**18 if flat.device.type == "cpu" else 2**24), 0
     for part in flat.split(step):
         for dtype in rounding:
@@ -97,7 +97,7 @@ class Weight:
     Attributes:
         shape: `512x64`.
         kind: `float`, or the type of a quantised one.
-        values: Checksum of its values: the same in float32 and in the half precision that it was made from.
+        values: Checksum of its values in float32, to which half precision is widened without loss.
         rounded: Gives checksums of its values rounded to bfloat16 and to float16; `-` for a quantised one.
     """
 
