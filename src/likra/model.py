@@ -17,10 +17,18 @@ from likra.errors import InputError
 from likra.files import new_folder, write_json
 from likra.generation.decoding import Decoding
 from likra.generation.writer import Writer
-from likra.heads.adapters import adapter_config, adapter_weights, invocation, read_adapter, warn_where_peft_differs
+from likra.heads.adapters import (
+    adapter_config,
+    adapter_weights,
+    check_layers,
+    invocation,
+    read_adapter,
+    warn_of_another_base,
+    warn_where_peft_differs,
+)
 from likra.heads.base import Base, as_base, load_base
 from likra.heads.recipe import Recipe
-from likra.heads.stack import ALL_LINEAR, HeadStack, target_paths
+from likra.heads.stack import HeadStack
 from likra.heads.training import CHECKPOINT_EVERY, Step, Trainer
 from likra.judge.calibration import Calibration, Fitted, Sure, calibrate, check_calibration, sure
 from likra.judge.evaluation import Evaluation
@@ -39,6 +47,7 @@ from likra.questions.tokens import TokenPair, common_ending
 from likra.saved import (
     EVALUATIONS,
     LOSSES,
+    check_base,
     find_heads,
     read_evaluations,
     read_manifest,
@@ -173,6 +182,8 @@ class Likra(Writer):
         if not folders:
             raise InputError("from_adapters needs a positive or a negative adapter, or both.")
         likra = cls(_base(model, tokenizer, loading), tuple(folders), Recipe(), weight=weight, style=style)
+        for folder in folders.values():
+            warn_of_another_base(folder, likra.base)
         likra._read(folders)
         likra.training = {"trained_elsewhere": {name: str(folder) for name, folder in folders.items()}}
         return likra
@@ -721,12 +732,7 @@ class Likra(Writer):
             except InputError as error:
                 hint = "" if model else " These heads were trained on it; if it has moved, give --base."
                 raise InputError(f"{error}{hint}") from None
-        if base.fingerprint != origin["fingerprint"]:
-            raise InputError(
-                f"{folder}: its heads were trained on {origin['name']}"
-                f"{' at ' + origin['revision'] if origin['revision'] else ''}, but {base.name} differs from it in "
-                "shape or weights; load the base (--base-revision, --quantize) that the heads were trained on."
-            )
+        check_base(folder, origin, base)
         likra = cls(
             base,
             tuple(manifest["heads"]),
@@ -756,15 +762,10 @@ class Likra(Writer):
         paths: dict[str, None] = {}
         rank = 1
         for folder in folders.values():
-            for path, (a, _) in adapter_weights(folder).items():
-                paths[path] = None
-                rank = max(rank, a.shape[0])
-        known = set(target_paths(self.base.model, ALL_LINEAR))
-        if lacking := [path for path in paths if path not in known and f"{path}.base" not in known]:
-            raise InputError(
-                f"{', '.join(map(str, folders.values()))}: adapts {lacking[0]}, which {self.base.name} lacks; it was "
-                "trained on another base."
-            )
+            weights = adapter_weights(folder)
+            check_layers(folder, weights, self.base)
+            paths |= dict.fromkeys(weights)
+            rank = max([rank, *(a.shape[0] for a, _ in weights.values())])
         self.stack = HeadStack(
             self.base, list(folders), rank=rank, targets=list(paths), activation=activation, invocation=wakes
         )

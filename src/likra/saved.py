@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, cast
@@ -10,6 +12,8 @@ from likra import __version__, hub
 from likra.errors import InputError
 from likra.files import sha256, write_json
 from likra.heads.adapters import CONFIG, WEIGHTS, write_adapter
+from likra.heads.base import Base, sampled
+from likra.heads.identity import Identity
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
 from likra.heads.training import Step
@@ -17,8 +21,11 @@ from likra.judge.calibration import FILE as CALIBRATION
 from likra.judge.scores import check_weight
 from likra.likelihood.table import NEGATIVE, POSITIVE
 
+logger = logging.getLogger(__name__)
+
 MANIFEST, LOSSES, CARD = "likra.json", "losses.jsonl", "README.md"
 EVALUATIONS = "evaluations.json"
+FORMAT = 1  # of the manifest; raised when an older likra can no longer read it
 CURVE, CURVE_FIGURE = "curve.json", "curve.png"
 
 #: What may be known of heads beside themselves. It changes later, so the manifest has no digests of it.
@@ -56,7 +63,8 @@ def write_heads(
     base = stack.base
     manifest = {
         "likra": __version__,
-        "base": {"name": base.name, "revision": base.revision, "fingerprint": base.fingerprint},
+        "format": FORMAT,
+        "base": {"name": base.name, "revision": base.revision, "identity": base.identity().as_dict()},
         "heads": {role: role for role in names},
         "weight": weight,
         "prompt": {"style": style},
@@ -116,16 +124,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: no such folder; `likra train` writes one.")
     if not path.exists():
         raise InputError(f"{path}: is missing, so {folder} is no heads folder; `likra train` writes one.")
+    newer = ""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
+        if _version(manifest["likra"]) > _version(__version__) or manifest.get("format", 0) > FORMAT:
+            newer = f"was written by likra {manifest['likra']}, newer than this one ({__version__}); upgrade likra."
+        if manifest.get("format", 0) > FORMAT:
+            raise ValueError("its format is unknown")
         files, heads = dict(manifest["files"]), dict(manifest["heads"])
         if not heads or not set(heads) <= {POSITIVE, NEGATIVE}:
             raise ValueError(f"its heads are {', '.join(heads) or 'none'}")
         Recipe(**manifest["recipe"])
         check_weight(manifest["weight"])
-        _ = [manifest["base"][key] for key in ("name", "revision", "fingerprint")]
+        _ = [manifest["base"][key] for key in ("name", "revision")]
+        _ = _identity(manifest["base"]) or manifest["base"]["fingerprint"]
         _ = manifest["prompt"]["style"], manifest["training"], manifest["activation"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if newer:
+            raise InputError(f"{path}: {newer}") from None
         raise InputError(f"{path}: is damaged ({type(error).__name__}: {error}); copy the folder again.") from None
     needed = {f"{where}/{file}" for where in heads.values() for file in (CONFIG, WEIGHTS)} | {LOSSES}
     for name in sorted(needed | set(files)):
@@ -138,6 +154,45 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 f"{folder / name}: is not the file that was saved (truncated or changed); copy the folder again."
             )
     return cast(dict[str, Any], manifest)
+
+
+def _version(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)[:3]]
+
+
+def _identity(origin: dict[str, Any]) -> Identity | None:
+    """The base that a manifest names; None in those of before there was one."""
+    return Identity.from_dict(origin["identity"]) if "identity" in origin else None
+
+
+def check_base(folder: Path, origin: dict[str, Any], base: Base) -> None:
+    """See that a base is the one that heads were trained on; a difference in precision alone is only said.
+
+    Args:
+        folder: The heads'.
+        origin: `base` of their manifest.
+        base: The base that they are to stand on.
+
+    Raises:
+        InputError: It is another one.
+    """
+    told = _identity(origin)
+    if told:
+        wrong, said = told.differences(base.identity())
+    else:
+        wrong, said = ["its weights are others"] if sampled(base.model) != origin["fingerprint"] else [], []
+    at = f" at {origin['revision']}" if origin["revision"] else ""
+    if wrong:
+        raise InputError(
+            f"{folder}: its heads were trained on {origin['name']}{at}, but {base.name} differs from it: "
+            f"{'; '.join(wrong[:3])}{' ...' if len(wrong) > 3 else ''}; load the base (--base, --base-revision) that "
+            "they were trained on."
+        )
+    if said:
+        logger.warning(
+            "%s: its heads were trained on %s%s in another precision: %s; scores differ a little",
+            *(folder, origin["name"], at, ", and ".join(said)),
+        )
 
 
 def _inside(name: str) -> bool:

@@ -58,7 +58,7 @@ def test_what_changes_is_read_anew(base: Base, questions: list[Question], tmp_pa
             layer.b.data[0, 0, 0] += 1
         elif change == "scaling":
             layer.scaling[0] *= 2
-        elif change == "base":  # a change too small for the fingerprint to see
+        elif change == "base":  # one that leaves no trace beside the value itself
             layer.base.weight.data[3, 7] += 1e-3  # type: ignore[operator,index,union-attr]
         elif change == "prompt":
             prompter = Prompter("plain")
@@ -67,6 +67,37 @@ def test_what_changes_is_read_anew(base: Base, questions: list[Question], tmp_pa
         before = len(list((tmp_path / "likelihoods").iterdir()))
         run(prompter, some)
         assert len(list((tmp_path / "likelihoods").iterdir())) > before, change
+
+
+@pytest.mark.parametrize("change", ["data", "in place", "buffer", "config", "dtype", "merged"])
+def test_a_base_that_changed_is_read_anew(
+    change: str, base: Base, questions: list[Question], tmp_path: Path, passes: list[int]
+) -> None:
+    score(base, None, questions, PROMPTER, cache=tmp_path)
+    weight = base.model.get_submodule("model.layers.1.self_attn.v_proj").weight
+    assert isinstance(weight, torch.Tensor)
+    if change == "data":
+        weight.data[3, 7] += 1e-3
+    elif change == "in place":
+        with torch.no_grad():
+            weight[3, 7] += 1e-3
+    elif change == "buffer":
+        base.model.register_buffer("more", torch.ones(1))
+        score(base, None, questions, PROMPTER, cache=tmp_path)
+        base.model.get_buffer("more").mul_(2)
+    elif change == "config":
+        base.model.config.rms_norm_eps = 0.5
+    elif change == "dtype":
+        base.model.to(torch.bfloat16)
+    else:
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(r=2, target_modules=["v_proj"], init_lora_weights=False)
+        base.model = get_peft_model(base.model, config).merge_and_unload()
+    passes.clear()
+    found = score(base, None, questions, PROMPTER, cache=tmp_path).logprob_HQC
+    assert passes
+    np.testing.assert_array_equal(found, score(base, None, questions, PROMPTER).logprob_HQC)
 
 
 def test_a_damaged_file_is_read_anew(base: Base, questions: list[Question], tmp_path: Path) -> None:

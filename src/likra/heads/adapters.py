@@ -2,7 +2,10 @@
 
 import json
 import logging
+import math
 import re
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers.pytorch_utils import Conv1D
 
+from likra import hub
 from likra.builtin import WORLD_MODELS
 from likra.errors import InputError
+from likra.heads.base import Base
 from likra.heads.lora import linear_shape
-from likra.heads.stack import HeadStack, HeadWeights, target_paths
+from likra.heads.stack import ALL_LINEAR, HeadStack, HeadWeights, target_paths
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -24,8 +29,24 @@ logger = logging.getLogger(__name__)
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
-#: Parts of PEFT's LoraConfig that change what an adapter computes and that a head does not have.
-_UNSUPPORTED = ("use_dora", "modules_to_save", "alpha_pattern", "trainable_token_indices")
+#: Fields of `adapter_config.json` that may have any value: they are read here, the weights show what they did, or they
+#: matter only while PEFT trains. All others, those of a later PEFT too, must be as if they were not there.
+_NEUTRAL = frozenset(
+    [
+        *("peft_type", "r", "lora_alpha", "use_rslora", "alora_invocation_tokens"),  # read here
+        # The weights show which layers are adapted, and with what rank.
+        *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern"),
+        *("target_parameters", "fan_in_fan_out"),
+        # Of training, and of the first weights: `init_lora_weights` is looked at by itself.
+        *("init_lora_weights", "lora_dropout", "eva_config", "corda_config", "lora_ga_config", "loftq_config"),
+        *("task_type", "inference_mode", "auto_mapping", "peft_version", "runtime_config"),
+        *("base_model_name_or_path", "revision"),  # `warn_of_another_base` looks at them
+        *("megatron_core", "qalora_group_size"),  # of `megatron_config` and `use_qalora`, which must be off
+    ]
+)
+#: First weights of an adapter that leave the base's own as they are. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA take away
+#: part of the base's weights; such an adapter is for what is left of them.
+_FIRST_WEIGHTS = ("gaussian", "eva", "orthogonal", "mica")  # beside true, false and none
 
 
 def write_adapter(stack: HeadStack, name: str, folder: Path) -> None:
@@ -108,17 +129,61 @@ def adapter_config(folder: Path) -> "LoraConfig":
     if not path.exists():
         raise InputError(f"{path}: is missing; a head is a folder with {CONFIG} and {WEIGHTS}.")
     try:
+        fields = dict(json.loads(path.read_text(encoding="utf-8")))  # PEFT drops fields that it does not know
         config = PeftConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, ImportError) as error:
         raise InputError(f"{path}: is no adapter configuration ({' '.join(str(error).split())[:120]}).") from None
     if config.peft_type != PeftType.LORA or not isinstance(config, LoraConfig):
         raise InputError(f"{path}: is a {config.peft_type} adapter; heads are LoRA adapters.")
-    used: list[str] = [name for name in _UNSUPPORTED if getattr(config, name, None)]
-    if config.bias != "none":
-        used.append("bias")
+    first = fields.get("init_lora_weights")
+    if not (first is None or isinstance(first, bool) or str(first).lower() in _FIRST_WEIGHTS):
+        raise InputError(
+            f"{path}: uses init_lora_weights {json.dumps(first)}, which may change the base's own weights; turn it "
+            "into plain LoRA with PEFT: save_pretrained(..., path_initial_model_for_weight_conversion=...)."
+        )
+    used = [
+        f"{name} ({textwrap.shorten(json.dumps(value), 60)})"
+        for name, value in fields.items()
+        if name not in _NEUTRAL and value and not (name == "bias" and value == "none")
+    ]
     if used:
         raise InputError(f"{path}: uses {', '.join(used)}, which a head does not have; train plain LoRA.")
+    alpha, tokens = config.lora_alpha, config.alora_invocation_tokens or []
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise InputError(f"{path}: its lora_alpha is {json.dumps(alpha)}, which is no number; mend it.")
+    if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
+        raise InputError(f"{path}: its alora_invocation_tokens are no token ids; mend them.")
     return config
+
+
+def warn_of_another_base(folder: Path, base: Base) -> None:
+    """Say so where an adapter's configuration names another base, or commit of it, than the one it is to stand on."""
+    config = adapter_config(folder)
+    named, here = config.base_model_name_or_path, str(WORLD_MODELS.get(base.name, base.name))
+    if not named or here == type(base.model).__name__:  # a model in memory may have no name
+        return
+    commits = {commit for commit in (config.revision, base.revision) if re.fullmatch("[0-9a-f]{40}", str(commit))}
+    if not _same_model(str(named), here) or len(commits) > 1:
+        logger.warning(
+            "%s: its %s names %s as its base, but this is %s; if that is another model, what it scores means nothing",
+            folder,
+            CONFIG,
+            named if len(commits) < 2 else f"{named} at {config.revision}",
+            base.name if len(commits) < 2 else f"{base.name} at {base.revision}",
+        )
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Whether two names can be of one model: a hub id and a folder called alike can, two hub ids that differ cannot."""
+    ids = []
+    for name in (one, other):
+        cached = re.search(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots", name)
+        ids.append(f"{cached[1]}/{cached[2]}" if cached else name.replace("\\", "/").rstrip("/"))
+    first, second = ids
+    if first == second or Path(first).resolve() == Path(second).resolve():
+        return True
+    both_hub = all(hub.is_id(name) and not Path(name).is_dir() for name in ids)
+    return not both_hub and first.rsplit("/", 1)[-1].lower() == second.rsplit("/", 1)[-1].lower()
 
 
 def invocation(config: "LoraConfig") -> tuple[int, ...]:
@@ -138,10 +203,16 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     if (found := invocation(config)) and found != stack.invocation:
         raise InputError(f"{folder}: is an Activated LoRA of tokens {list(found)}; these heads are of other ones.")
     weights = adapter_weights(folder)
+    check_layers(folder, weights, stack.base)
     ranks = {a.shape[0] for a, _ in weights.values()}
     for path, (a, b) in weights.items():
         if path not in stack.layers:
-            raise InputError(f"{folder}: adapts {path}, which {stack.base.name} lacks; it was trained on another base.")
+            raise InputError(f"{folder}: adapts {path}, which these heads do not; make a stack that adapts it too.")
+        if config.target_parameters and isinstance(stack.layers[path].base, Conv1D):
+            raise InputError(
+                f"{folder}: adapts {path} by target_parameters, which turns a Conv1D's update round; train it with "
+                "that layer in target_modules."
+            )
         d_in, d_out = linear_shape(stack.layers[path].base)
         if a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
             raise InputError(f"{folder}: its {path} has an A of {tuple(a.shape)} and a B of {tuple(b.shape)}: damaged.")
@@ -153,8 +224,33 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     if len(ranks) != 1:
         raise InputError(f"{folder}: its layers have ranks {sorted(ranks)}; a head has one rank.")
     [rank] = ranks
+    if rank != config.r and not config.rank_pattern:  # the update is divided by it
+        raise InputError(f"{folder}: its layers have rank {rank}, but {CONFIG} says r is {config.r}; copy both again.")
     scaling = config.lora_alpha / (rank**0.5 if config.use_rslora else rank)
     stack.set_weights(name, weights, rank=rank, scaling=scaling)
+
+
+def check_layers(folder: Path, paths: Iterable[str], base: Base) -> None:
+    """Raise InputError unless heads on this base can adapt every layer that an adapter adapts.
+
+    Args:
+        folder: The adapter's.
+        paths: Its layers.
+        base: The base, which may carry heads.
+    """
+    known = {path.removesuffix(".base") for path in target_paths(base.model, ALL_LINEAR)}
+    modules = dict(base.model.named_modules())
+    output = getattr(base.model, "get_output_embeddings", lambda: None)()
+    for path in paths:
+        if path in known:
+            continue
+        if path not in modules:
+            raise InputError(f"{folder}: adapts {path}, which {base.name} lacks; it was trained on another base.")
+        what = "the output layer" if modules[path] is output else "anything but linear layers that text passes through"
+        raise InputError(
+            f"{folder}: adapts {path}, but heads do not adapt {what}; train it without {path.rsplit('.', 1)[-1]} among "
+            "its target_modules."
+        )
 
 
 def adapter_weights(folder: Path) -> HeadWeights:
@@ -174,7 +270,10 @@ def adapter_weights(folder: Path) -> HeadWeights:
     for key, tensor in tensors.items():
         match = _KEY.fullmatch(key)
         if not match:
-            raise InputError(f"{file}: holds {key!r}, which is no LoRA weight of a linear layer; train plain LoRA.")
+            raise InputError(
+                f"{file}: holds {key!r}, which is no LoRA weight of a linear layer; train plain LoRA, and leave the "
+                "output layer and the embeddings out of its target_modules."
+            )
         sides.setdefault(match["path"], {})[match["side"]] = tensor
     odd = [path for path, pair in sides.items() if len(pair) != 2]
     if odd or not sides:

@@ -5,7 +5,7 @@ import hashlib
 import importlib.util
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from likra import hub, parallel
 from likra.builtin import WORLD, WORLD_MODELS
 from likra.errors import InputError
+from likra.heads.identity import Identity
 from likra.questions.tokens import TokenPair, check_embedded, check_vocabulary, encode_pairs, model_max_length
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZED = ("4bit", "8bit")
-_SAMPLES = 16  # values per parameter tensor that enter the fingerprint
+_SAMPLES = 16  # values per parameter tensor that enter `sampled`
 
 
 @dataclass
@@ -31,15 +32,26 @@ class Base:
         tokenizer: Its tokenizer.
         name: Hub id, folder, or `world`.
         revision: Commit of the hub repository, where it came from one.
-        fingerprint: Digest of the parameters' names, shapes and sampled values: tells one base from another, and one
-            revision from another.
+        files: The folder that it was loaded from, where it was.
     """
 
     model: PreTrainedModel
     tokenizer: Any
     name: str
     revision: str | None
-    fingerprint: str
+    files: Path | None = None
+    _fingerprint: str | None = field(default=None, init=False, repr=False)
+
+    def identity(self) -> Identity:
+        """What tells it from other bases, as it is now: every weight is read."""
+        found = Identity.of(self.model, self.tokenizer, self.files)
+        self._fingerprint = self._fingerprint or found.digest
+        return found
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of its identity when that was first asked for: a name for results."""
+        return self._fingerprint or self.identity().digest
 
     @property
     def max_length(self) -> int:
@@ -143,7 +155,17 @@ def load_base(
         raise InputError(f"{name}: is too large for the GPUs here; use --quantize 4bit, or more of them.")
     if not placed:
         model.to(torch.device(device))  # type: ignore[arg-type]  # transformers wraps it in a way mypy misreads
-    return as_base(model, tokenizer, name=name)
+    base = as_base(model, tokenizer, name=name)
+    base.files = Path(path) if Path(path).is_dir() else _snapshot(path, base.revision)
+    return base
+
+
+def _snapshot(name: str, commit: str | None) -> Path | None:
+    """Where the hub's cache keeps a model's files."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json", revision=commit)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _quantized(bits: str, dtype: str | None) -> BitsAndBytesConfig:
@@ -166,15 +188,13 @@ def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) 
         tokenizer=tokenizer,
         name=name or model.config.name_or_path or type(model).__name__,
         revision=getattr(model.config, "_commit_hash", None),
-        fingerprint=fingerprint(model),
     )
 
 
-def fingerprint(model: PreTrainedModel) -> str:
-    """Digest of a model's parameters: names, shapes, and evenly spaced values rounded to bfloat16.
+def sampled(model: PreTrainedModel) -> str:
+    """Digest of parameters' names, shapes, and evenly spaced values, by which heads used to know their base.
 
-    Rounding makes it the same for a float32 or bfloat16 checkpoint loaded in either, and for a float16 checkpoint
-    loaded in its own dtype or in float32. A checkpoint that is squeezed into float16 is rounded twice: another base.
+    Values are rounded to bfloat16, so it is the same in float32.
     """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():

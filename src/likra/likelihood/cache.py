@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from likra import __version__
 from likra.files import new_file
 from likra.heads.base import Base
+from likra.heads.identity import checksum, weights_of
 from likra.heads.stack import HeadStack
 from likra.likelihood.table import BASE
 from likra.questions.tokens import TokenPair
@@ -43,7 +44,7 @@ class Cache:
         self._stack = stack
         self._pairs = len(pairs)
         versions = f"{__version__} {torch.__version__} {transformers.__version__}"
-        digest = hashlib.sha256(f"{versions} {_content(base, stack)}".encode())
+        digest = hashlib.sha256(f"{versions} {_content(base)}".encode())
         for pair in pairs:
             digest.update(f"{pair.context} {pair.completion}".encode())
         self._common = digest.hexdigest()
@@ -75,27 +76,15 @@ class Cache:
             logger.warning("likelihoods are not kept: %s: %s", self._folder, error.strerror)
 
 
-def _content(base: Base, stack: HeadStack | None) -> str:
-    """Digest of a model's configuration and every bit of its parameters and buffers.
+def _content(base: Base) -> str:
+    """Digest of a model's configuration and every bit of its parameters and buffers, as they are now.
 
-    The sums are of integers, so they are the same on every device and in every order of adding.
+    It is taken each time: what is written through `tensor.data`, as PEFT's merging does, leaves no other trace.
     """
     config = base.model.config.to_dict()
     for name in ("_name_or_path", "transformers_version", "_commit_hash"):
         config.pop(name, None)
     digest = hashlib.sha256(f"{type(base.model).__name__} {json.dumps(config, sort_keys=True, default=str)}".encode())
-    layers = stack.layers if stack else {}
-    heads = {f"{path}.{side}" for path in layers for side in "ab"}
-    own = {f"{path}.base.": f"{path}." for path in layers}
-    for name, tensor in base.model.state_dict().items():
-        if name in heads:
-            continue
-        path, dot, leaf = name.rpartition(".")
-        bits = tensor.detach().contiguous().flatten().view(torch.uint8)
-        bits = bits.view(torch.int32) if len(bits) % 4 == 0 else bits
-        total = 0
-        for number, part in enumerate(bits.split(2**22), start=1):
-            places = torch.arange(1, len(part) + 1, device=part.device, dtype=torch.int64)
-            total += int((part.to(torch.int64) * places).sum()) * number
-        digest.update(f"{own.get(path + dot, path + dot)}{leaf} {tuple(tensor.shape)} {tensor.dtype} {total}".encode())
+    for name, tensor in weights_of(base.model):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {checksum(tensor)}".encode())
     return digest.hexdigest()
