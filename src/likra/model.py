@@ -633,7 +633,7 @@ class Likra(Writer):
             split: `train`, `validation`, `test` or `all`; default: test, or validation where there is no test.
             shots: Solved examples in each prompt. A question that is shown as an example is not judged.
             sampled_shots: Draw them per question, from those that are not judged, rather than take the first ones.
-            few_shot: Solved questions to take examples from; default: the source's training split.
+            few_shot: More than `shots` solved questions to take examples from; default: the source's training split.
             limit: Judge only the first so many questions.
             weight: w; default: this Likra's own.
             normalisation: One of `likra.judge.NORMALISATIONS`.

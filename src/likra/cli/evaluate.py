@@ -86,8 +86,8 @@ def evaluate(
         likra.weight if weight is None else weight, normalisation, shots, source.style
     ):
         raise InputError(
-            "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalisation, --shots, and on data of "
-            "this prompt style."
+            "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalisation, --shots, "
+            "and on data of this prompt style."
         )
     fitted = likra.calibration
     if fitted and overlaps(fitted.asked, source.split(split)[:limit]):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from likra.errors import InputError
 from likra.files import new_file
 from likra.questions.equal import canonical
+from likra.questions.prompts import answer_text
 from likra.questions.question import Question
 
 Floats = NDArray[np.float64]
@@ -79,8 +80,8 @@ class Likelihoods:
 
     def once(self, scores_QC: Floats) -> Floats:
         """Scores [..., Q, C] of answers instead of candidates: the first with a text has the best score of all its
-        copies, which hold NaN, as places without a candidate do. (Copies differ only where texts are read as they are,
-        in the style `verbatim`.)
+        copies, which hold NaN, as places without a candidate do. (Copies differ only in the style `verbatim`, where
+        the space at an end of a text is read.)
         """
         copy_QC = self.distinct_QC != np.arange(self.distinct_QC.shape[1])
         once_QC = np.where(copy_QC, np.nan, scores_QC)
@@ -100,11 +101,10 @@ class Likelihoods:
         return self._lengths(lambda choice: len(choice.encode()))
 
     def _lengths(self, measure: Callable[[str], int]) -> Ints:
-        # In the style `verbatim` texts are read as they are; the others put a space before what `canonical` leaves.
-        worded = str if self.meta.get("style") == "verbatim" else canonical
+        style = self.meta.get("style", "")
         lengths = np.zeros(self.tokens_QC.shape, dtype=np.int64)
         for row, question in enumerate(self.questions):
-            lengths[row, : len(question.choices)] = [measure(worded(choice)) for choice in question.choices]
+            lengths[row, : len(question.choices)] = [measure(answer_text(style, choice)) for choice in question.choices]
         return lengths
 
     @property

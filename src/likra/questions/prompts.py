@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from likra.errors import InputError
+from likra.questions.equal import canonical, composed
 from likra.questions.question import Question
 
 StyleName = Literal["qa", "plain", "verbatim", "cloze", "truthfulqa", "empty"]
@@ -40,9 +41,17 @@ _TRUTHFULQA_EXAMPLES = (
 )
 
 
+def answer_text(style: str, choice: str) -> str:
+    """What of a choice is read and scored: its composed form, trimmed where the style itself sets the space before it.
+
+    So two choices that say the same are the same tokens.
+    """
+    return composed(choice) if style == "verbatim" else canonical(choice)
+
+
 def word(style: str, question: Question, choice: int) -> tuple[str, str]:
     """The (context, completion) pair of one choice, without few-shot examples."""
-    text, answer = question.text, question.choices[choice]
+    text, answer = question.text, answer_text(style, question.choices[choice])
     match style:
         case "qa":
             return f"Question: {text}\nAnswer:", f" {answer}"
