@@ -305,7 +305,7 @@ class Likra(Writer):
         }
         return {head: both[head]() for head in self.heads}
 
-    def _asked(self, source: Source | Sequence[Question] | Sequence[Example], limit: int | None) -> list[str]:
+    def _asked(self, source: Source | Sequence[Question] | Sequence[Example], limit: int | None) -> str:
         """A sketch of what `fit` trains on; of unpaired data, of all its right completions."""
         if isinstance(source, Source):
             source = source.examples.get("train", []) if source.unpaired else source.questions.get("train", [])
@@ -668,6 +668,8 @@ class Likra(Writer):
                     f"--shots {shots}: drawn examples would be questions that are judged; judge another split, or "
                     "leave out --sampled-shots."
                 )
+        # None of them is judged, so one that has the id of a question all the same is not that question.
+        pool = [dataclasses.replace(shot, id=f"example {shot.id}") for shot in pool] if shots else []
         prompter = Prompter(style, shots, pool, sampled_shots)
         table = self.likelihoods(
             questions, prompter, memory=memory, cache=cache_folder() if cache else None, progress=progress
@@ -833,7 +835,9 @@ def _others(questions: Sequence[Question], shown: Sequence[Question]) -> list[Qu
     seen = {digest(question) for question in shown}
     others = [question for question in questions if digest(question) not in seen]
     if len(others) < len(questions):
-        logger.info("%d questions are examples in the prompts, and so are not judged", len(questions) - len(others))
+        logger.warning(
+            "%d questions are examples in the prompts, and so are not judged here", len(questions) - len(others)
+        )
     return others
 
 

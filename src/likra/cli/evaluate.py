@@ -82,15 +82,14 @@ def evaluate(
     judged = split or source.default_split
     for remark in likra.remarks(source, split, limit):
         options.note(remark)
-    if min_confidence is not None and not likra.probable(
-        likra.weight if weight is None else weight, normalisation, shots, source.style
-    ):
+    probable = likra.probable(likra.weight if weight is None else weight, normalisation, shots, source.style)
+    if min_confidence is not None and not probable:
         raise InputError(
             "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalisation, --shots, "
             "and on data of this prompt style."
         )
     fitted = likra.calibration
-    if fitted and overlaps(fitted.asked, source.split(split)[:limit]):
+    if fitted and probable and overlaps(fitted.asked, source.split(split)[:limit]):
         options.note(
             "these heads were calibrated on the questions judged here; they look better calibrated than they are"
         )
@@ -114,7 +113,7 @@ def evaluate(
         from likra.saved import record_evaluation
 
         asked = {"data": source.name, "split": judged, "shots": shots}
-        asked["seen"] = overlaps(likra.training.get("asked", ()), result.likelihoods.questions)
+        asked["seen"] = overlaps(likra.training.get("asked", ""), result.likelihoods.questions)
         record_evaluation({**asked, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
         write_card(heads)
     sure = likra.sure(result, min_confidence)

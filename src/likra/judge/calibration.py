@@ -88,7 +88,7 @@ class Fitted:
     questions: int
     before: float
     after: float
-    asked: tuple[str, ...] = ()
+    asked: str = ""
 
     def save(self, folder: Path) -> None:
         """Write `calibration.json`."""
@@ -114,7 +114,7 @@ class Fitted:
             check_normalisation(calibration.normalisation)
             if not 0 < calibration.temperature < float("inf") or not np.isfinite(steps).all():
                 raise ValueError("numbers that are none")
-            return cls(calibration, **fields | {"asked": tuple(map(str, fields.get("asked", ())))})
+            return cls(calibration, **fields)
         except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(f"{path}: is damaged ({error}); remove it, and calibrate again.") from None
 
@@ -337,7 +337,7 @@ def calibrate(
     style: str | None = None,
     data: str | None = None,
     split: str | None = None,
-    asked: Sequence[str] = (),
+    asked: str = "",
 ) -> Fitted:
     """Fit a calibration, and measure it on questions that it was not fitted to."""
     own = fit(scores_QC, answers_Q, method, weight=weight, normalisation=normalisation, shots=shots, style=style)
@@ -346,4 +346,4 @@ def calibrate(
         expected_calibration_error(confidence(probabilities_QC, scores_QC), credit_Q)
         for probabilities_QC in (softmax(scores_QC), cross_fitted(scores_QC, answers_Q, method))
     )
-    return Fitted(own, data, split, len(answers_Q), before, after, tuple(asked))
+    return Fitted(own, data, split, len(answers_Q), before, after, asked)

@@ -19,15 +19,15 @@ def digest(item: Question | Example) -> str:
     return hashlib.sha256("\0".join(map(canonical, parts)).encode()).hexdigest()[:12]
 
 
-def sketch(items: Sequence[Question] | Sequence[Example]) -> list[str]:
-    """The smallest `KEPT` digests of some questions: the same for the same questions, in any order."""
-    return sorted({digest(item) for item in items})[:KEPT]
+def sketch(items: Sequence[Question] | Sequence[Example]) -> str:
+    """The smallest `KEPT` digests of some questions, with spaces between: the same for the same questions, in any order."""
+    return " ".join(sorted({digest(item) for item in items})[:KEPT])
 
 
-def overlaps(kept: Sequence[str], items: Sequence[Question]) -> bool:
+def overlaps(kept: str, items: Sequence[Question]) -> bool:
     """Whether a sketch shows that it is of questions that are among these too.
 
     Never true of others. Of N questions of which n are among these it is seen with all but a chance of about
     (1 - n / N) ** KEPT.
     """
-    return not {*kept}.isdisjoint(map(digest, items))
+    return not {*kept.split()}.isdisjoint(map(digest, items))
