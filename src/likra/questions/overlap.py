@@ -20,7 +20,7 @@ def digest(item: Question | Example) -> str:
 
 
 def sketch(items: Sequence[Question] | Sequence[Example]) -> str:
-    """The smallest `KEPT` digests of some questions, with spaces between: the same for the same questions, in any order."""
+    """The smallest `KEPT` digests of some questions, with spaces between; their order does not matter."""
     return " ".join(sorted({digest(item) for item in items})[:KEPT])
 
 
