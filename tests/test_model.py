@@ -1,5 +1,6 @@
 """`Likra`: fit, score, rank, evaluate, save, load, and what it refuses."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 import likra
 from likra import Example, InputError, Likra, Question, Recipe
 from likra.heads import Base
+from likra.questions import Prompter, Source, load
 from tests.conftest import tiny_base, write_questions
 
 FAST = Recipe(learning_rate=1e-2, batch_size=4, rank=4)
@@ -189,12 +191,104 @@ def test_bad_choices_are_refused(fitted: Likra) -> None:
 
 
 def test_shots_come_from_the_training_split(fitted: Likra, questions: list[Question], tmp_path: Path) -> None:
-    plain = fitted.evaluate(questions, progress=False).likelihoods
-    shown = fitted.evaluate(questions, shots=2, progress=False).likelihoods
+    plain = fitted.evaluate(questions[3:], progress=False).likelihoods
+    shown = fitted.evaluate(questions[3:], shots=2, few_shot=questions[:3], progress=False).likelihoods
     assert not np.allclose(np.nan_to_num(plain.logprob_HQC), np.nan_to_num(shown.logprob_HQC))
     path = write_questions(tmp_path / "test.jsonl", questions)
-    with pytest.raises(InputError, match="has no training split"):
-        fitted.evaluate(str(path), shots=2, progress=False)
+    for judge in (fitted.evaluate, fitted.calibrate):
+        for data in (str(path), questions):
+            with pytest.raises(InputError, match="has no training split"):
+                judge(data, shots=2, progress=False, **({"split": "test"} if data is not questions else {}))
+
+
+def test_no_question_that_is_judged_is_shown_as_an_example(
+    fitted: Likra, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, ...]] = []
+    asked: list[Question] = []
+
+    real = Prompter.pairs
+
+    def pairs(self: Prompter, question: Question) -> list[tuple[str, str]]:
+        found = real(self, question)
+        asked.append(question)
+        seen.append(tuple(found[0][0].split("\n\n")[:-1]))
+        return found
+
+    monkeypatch.setattr(Prompter, "pairs", pairs)
+    own = [dataclasses.replace(q, text=f"{q.text} Number {n}.") for n, q in enumerate(questions)]
+    repeated = dataclasses.replace(own[0], id="again", text=own[0].text + "\u00a0")  # the same question once more
+    source = Source("data", "quiz", "qa", {"train": own, "test": [repeated, *questions]})
+    for sampled, split, limit in ((False, "train", None), (False, "all", None), (False, "test", 3), (True, "train", 4)):
+        seen.clear()
+        asked.clear()
+        result = fitted.evaluate(
+            source, split=split, shots=2, sampled_shots=sampled, limit=limit, progress=False, cache=False
+        )
+        texts = {q.text.strip() for q in asked}
+        shown = {example.split("\n")[0].removeprefix("Question: ") for examples in seen for example in examples}
+        assert len(shown) >= 2 and not shown & texts, (sampled, split)
+        assert len(result.likelihoods.questions) == (limit or {"train": 10, "all": 22}[split])
+    with pytest.raises(InputError, match="drawn examples would be questions that are judged"):
+        fitted.evaluate(source, split="train", shots=2, sampled_shots=True, progress=False)
+
+
+def test_what_was_trained_on_is_known_however_it_is_called(
+    fitted: Likra, questions: list[Question], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    path = write_questions(tmp_path / "folder" / "train.jsonl", questions)
+    write_questions(tmp_path / "folder" / "test.jsonl", [Question("o", "Who else?", ("a", "b"), 0)])
+    (tmp_path / "link.jsonl").symlink_to(path)
+    shuffled = [dataclasses.replace(q, id=f"x{q.id}", choices=q.choices[::-1], answer=len(q.choices) - 1 - q.answer)
+                for q in questions if q.answer is not None]  # fmt: skip
+    write_questions(tmp_path / "copy-train.jsonl", shuffled)
+    assert fitted.stack is not None
+    fitted.stack.remove()
+    fitted = Likra.from_base(fitted.base, recipe=FAST).fit("folder/train.jsonl", limit=5, progress=False)
+    names = ["folder/train.jsonl", "./folder/train.jsonl", "folder/../folder/train.jsonl", str(path), "folder"]
+    for name in (*names, "link.jsonl", "copy-train.jsonl"):
+        source = load(name)
+        split = "train" if "train" in source.questions else "all"
+        split = "all" if name == "link.jsonl" else split
+        [remark] = fitted.remarks(source, split)
+        assert "trained on some of the questions judged here" in remark, name
+        assert len(fitted._left_over(source)) == len(questions) - 5 if name in names else True
+    assert fitted.remarks(load("folder")) == []  # its test split is another
+    # What training left over was not trained on, though it stands in the same file.
+    left = write_questions(tmp_path / "left-test.jsonl", fitted._left_over(load("folder")))
+    assert fitted.remarks(load(str(left))) == []
+    write_questions(path, questions[::-1])  # the draw would be another now
+    with pytest.raises(InputError, match="no training questions that these heads have not seen"):
+        fitted._left_over(load("folder/train.jsonl"))
+
+
+def test_a_calibration_holds_for_its_own_prompt_style(
+    fitted: Likra, tokenizer: Any, questions: list[Question], tmp_path: Path
+) -> None:
+    def probability(likra: Likra) -> float | None:
+        return likra.score("Which?", ["goat", "owl"])[0].probability
+
+    own = Source("own", "quiz", "qa", {"validation": questions})
+    other = Source("other", "preference", "verbatim", {"validation": questions})
+    fitted.calibrate(other, progress=False, cache=False)
+    assert probability(fitted) is None
+    for source, there in ((other, True), (own, False)):
+        result = fitted.evaluate(source, progress=False, cache=False)
+        assert (fitted.sure(result) is not None) is there
+        assert (fitted.candidates(result.likelihoods)[0][0].probability is not None) is there
+    [remark] = fitted.remarks(Source("o", "p", "verbatim", {"test": [Question("o", "Who else?", ("a", "b"), 0)]}))
+    assert "'qa'" in remark and "'verbatim'" in remark
+    fitted.calibrate(own, progress=False, cache=False)
+    assert probability(fitted) is not None
+    # Saved before the style was: known where it was fitted to what the heads were trained on, or to a list.
+    fitted.save_pretrained(tmp_path / "heads")
+    kept = json.loads((tmp_path / "heads/calibration.json").read_text())
+    del kept["calibration"]["style"], kept["asked"]
+    for data, there in (("own", False), (None, True)):
+        (tmp_path / "heads/calibration.json").write_text(json.dumps(kept | {"data": data}))
+        assert (probability(Likra.from_pretrained(tmp_path / "heads", model=tiny_base(tokenizer))) is not None) is there
 
 
 def test_a_fingerprint_tells_bases_apart_but_not_dtypes(tokenizer: Any) -> None:

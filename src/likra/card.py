@@ -173,7 +173,8 @@ def _public(name: str | None) -> str:
 
 def _seen(evaluation: dict[str, Any], training: dict[str, Any]) -> bool:
     """Whether the heads were trained on some of the questions that they were judged on."""
-    return evaluation["split"] in ("train", "all") and evaluation["data"] == training.get("data")
+    same = evaluation["split"] in ("train", "all") and evaluation["data"] == training.get("data")
+    return bool(evaluation.get("seen", same))
 
 
 def _curve(folder: Path) -> dict[str, Any] | None:

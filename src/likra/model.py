@@ -37,9 +37,10 @@ from likra.likelihood.cache import cache_folder
 from likra.likelihood.engine import score
 from likra.likelihood.table import BASE, NEGATIVE, POSITIVE, Likelihoods
 from likra.progress import progress_bar
-from likra.questions.equal import composed
+from likra.questions.equal import canonical, composed
 from likra.questions.negatives import negatives as make_negatives
 from likra.questions.negatives import positives as make_positives
+from likra.questions.overlap import digest, overlaps, sketch
 from likra.questions.prompts import Prompter, answer_text
 from likra.questions.question import Example, Question
 from likra.questions.sources import Source, load, right_answers
@@ -57,8 +58,8 @@ from likra.saved import (
 logger = logging.getLogger(__name__)
 
 _NO_PROBABILITY = (
-    "a min-confidence needs a probability; calibrate the heads (`likra calibrate`) at this weight, normalisation and "
-    "number of shots, and give two candidates or more."
+    "a min-confidence needs a probability; calibrate the heads (`likra calibrate`) at this weight, normalisation, "
+    "number of shots and prompt style, and give two different candidates or more."
 )
 
 #: role -> the heads it trains.
@@ -80,8 +81,8 @@ class Candidate:
         negative: L-: log-likelihood under the negative head, None for SFT.
         base: Log-likelihood under the untrained base.
         probability: That it is the right one of the candidates, if one of them is; None for a lone candidate, and
-            where these heads are not calibrated, or for another weight, normalisation or number of shots
-            (`Likra.calibrate`).
+            where these heads are not calibrated, or for another weight, normalisation, number of shots or prompt
+            style (`Likra.calibrate`). Candidates with the same text are one, and have one probability.
     """
 
     text: str
@@ -246,6 +247,7 @@ class Likra(Writer):
             "negatives": negatives,
             "shots": shots,
             "limit": limit,
+            "asked": self._asked(source, limit),
             "examples": {name: len(found) for name, found in pairs.items()},
             "prompts_cut": {name: sum(pair.cut > 0 for pair in found) for name, found in pairs.items()},
         }
@@ -313,6 +315,14 @@ class Likra(Writer):
             NEGATIVE: lambda: make_negatives(drawn, prompter, negatives, seed=self.recipe.seed, pool=pool),
         }
         return {head: both[head]() for head in self.heads}
+
+    def _asked(self, source: Source | Sequence[Question] | Sequence[Example], limit: int | None) -> str:
+        """A sketch of what `fit` trains on; of unpaired data, of all its right completions."""
+        if isinstance(source, Source):
+            source = source.examples.get("train", []) if source.unpaired else source.questions.get("train", [])
+        if isinstance(source[0], Example):
+            return sketch([example for example in cast(Sequence[Example], source) if example.right])
+        return sketch(self._drawn(cast(Sequence[Question], source), limit))
 
     def _drawn(self, items: Sequence[Any], limit: int | None) -> list[Any]:
         if limit is None or limit >= len(items):
@@ -411,11 +421,11 @@ class Likra(Writer):
         weight = self.weight if weight is None else weight
         check_weight(weight)
         judged = self._judged(table, weight, normalisation)
-        scores_QC = judged.scores[judged.best]
+        scores_QC = judged.of_candidates[judged.best]
         negative_QC = table.head(NEGATIVE) if NEGATIVE in self.heads else None
         positive_QC = table.head(POSITIVE if POSITIVE in self.heads else BASE)
-        own = self.probable(weight, normalisation, table.meta.get("shots", 0))
-        probability_QC = own.probabilities(scores_QC) if own else None
+        own = self.probable(weight, normalisation, table.meta.get("shots", 0), table.meta.get("style"))
+        probability_QC = own.probabilities(judged.scores[judged.best]) if own else None
         return [
             [
                 Candidate(
@@ -425,18 +435,22 @@ class Likra(Writer):
                     negative=None if negative_QC is None else float(negative_QC[row, place]),
                     base=float(table.head(BASE)[row, place]),
                     probability=None
-                    if probability_QC is None or len(question.choices) == 1
-                    else float(probability_QC[row, place]),
+                    if probability_QC is None or not table.distinct_QC[row, : len(question.choices)].any()
+                    else float(probability_QC[row, table.distinct_QC[row, place]]),
                 )
                 for place, choice in enumerate(question.choices)
             ]
             for row, question in enumerate(table.questions)
         ]
 
-    def probable(self, weight: float, normalisation: str, shots: int = 0) -> Calibration | None:
-        """What turns scores of this weight, normalisation and number of shots into probabilities, if there is one."""
+    def probable(
+        self, weight: float, normalisation: str, shots: int = 0, style: str | None = None
+    ) -> Calibration | None:
+        """What turns scores of this weight, normalisation, number of shots and prompt style into probabilities, if
+        there is one; default: the style of `score`.
+        """
         own = self.calibration.calibration if self.calibration else None
-        return own if own and own.of(weight, normalisation, shots) else None
+        return own if own and own.of(weight, normalisation, shots, style or self.style) else None
 
     def sure(self, result: Evaluation, min_confidence: float | None = None) -> Sure | None:
         """What this Likra's probabilities are worth on an evaluation; None if it has none for these scores.
@@ -444,7 +458,8 @@ class Likra(Writer):
         Raises:
             InputError: `min_confidence` is given, and there is no probability to go by.
         """
-        own = self.probable(result.weight, result.normalisation, result.likelihoods.meta.get("shots", 0))
+        meta = result.likelihoods.meta
+        own = self.probable(result.weight, result.normalisation, meta.get("shots", 0), meta.get("style"))
         if own is None:
             if min_confidence is not None:
                 raise InputError(_NO_PROBABILITY)
@@ -480,6 +495,7 @@ class Likra(Writer):
         method: str = "temperature",
         split: str | None = None,
         shots: int = 0,
+        few_shot: Sequence[Question] | None = None,
         limit: int | None = None,
         weight: float | None = None,
         normalisation: str = "raw",
@@ -498,7 +514,7 @@ class Likra(Writer):
                 questions that `fit(limit=...)` left over.
             weight: w; default: this Likra's own. Probabilities are only given for scores of this weight.
             normalisation: One of `likra.judge.NORMALISATIONS`; likewise.
-            shots, limit, memory, cache, progress: As in `evaluate`.
+            shots, few_shot, limit, memory, cache, progress: As in `evaluate`.
 
         Raises:
             InputError: There are no such questions.
@@ -515,6 +531,7 @@ class Likra(Writer):
             source,
             split=split,
             shots=shots,
+            few_shot=few_shot,
             limit=limit,
             weight=weight,
             normalisation=normalisation,
@@ -529,8 +546,10 @@ class Likra(Writer):
             weight=found.weight,
             normalisation=normalisation,
             shots=shots,
+            style=found.likelihoods.meta["style"],
             data=source.name if isinstance(source, Source) else None,
             split=place,
+            asked=sketch(found.likelihoods.questions),
         )
         return self.calibration
 
@@ -538,13 +557,31 @@ class Likra(Writer):
         """The training questions of a source that `fit` did not draw."""
         questions = source.questions.get("train", [])
         limit = self.training.get("limit")
-        if self.training.get("data") != source.name or limit is None or limit >= len(questions):
+        drawn = self._drawn(questions, limit)
+        if len(drawn) == len(questions) or sketch(drawn) != self.training.get("asked"):
             raise InputError(
                 f"{source.name}: has no validation split, and no training questions that these heads have not seen; "
                 "name a split with --split, best not the one that is judged on."
             )
-        drawn = {question.id for question in self._drawn(questions, limit)}
-        return [question for question in questions if question.id not in drawn]
+        seen = {digest(question) for question in drawn}
+        return [question for question in questions if digest(question) not in seen]
+
+    def remarks(self, source: Source, split: str | None = None, limit: int | None = None) -> list[str]:
+        """What one must know who judges, or calibrates, these heads on the questions of a split; as in `evaluate`."""
+        found = []
+        if source.style != self.style:
+            found.append(
+                f"these heads learned prompts of the style {self.style!r}, and this data is worded in the style "
+                f"{source.style!r} (`likra data` shows both)"
+            )
+        if "asked" in self.training:
+            seen = overlaps(self.training["asked"], source.split(split)[:limit])
+        else:  # heads of before it was kept
+            split = split or source.default_split
+            seen = split in ("train", "all") and self.training.get("data") == source.name
+        if seen:
+            found.append("these heads were trained on some of the questions judged here")
+        return found
 
     def rank(
         self, question: str, choices: Sequence[str], *, normalisation: str = "raw", memory: int | None = None
@@ -580,7 +617,10 @@ class Likra(Writer):
         choices = [choice for choice in choices if choice.strip()]
         if not choices:
             raise InputError("the base gave blank answers only; raise --n or --temperature.")
-        return self.rank(prompt, choices, normalisation=normalisation, memory=memory)
+        once: dict[str, Candidate] = {}
+        for candidate in self.rank(prompt, choices, normalisation=normalisation, memory=memory):
+            once.setdefault(canonical(candidate.text), candidate)
+        return list(once.values())
 
     def evaluate(
         self,
@@ -589,6 +629,7 @@ class Likra(Writer):
         split: str | None = None,
         shots: int = 0,
         sampled_shots: bool = False,
+        few_shot: Sequence[Question] | None = None,
         limit: int | None = None,
         weight: float | None = None,
         normalisation: str = "raw",
@@ -601,8 +642,9 @@ class Likra(Writer):
         Args:
             data: A source's name, a loaded source, or questions.
             split: `train`, `validation`, `test` or `all`; default: test, or validation where there is no test.
-            shots: Solved examples in each prompt, from the source's training split.
-            sampled_shots: Draw them per question rather than take the first ones.
+            shots: Solved examples in each prompt. A question that is shown as an example is not judged.
+            sampled_shots: Draw them per question, from those that are not judged, rather than take the first ones.
+            few_shot: More than `shots` solved questions to take examples from; default: the source's training split.
             limit: Judge only the first so many questions.
             weight: w; default: this Likra's own.
             normalisation: One of `likra.judge.NORMALISATIONS`.
@@ -612,22 +654,34 @@ class Likra(Writer):
             progress: Show a progress bar.
 
         Raises:
-            InputError: The data has no questions to judge.
+            InputError: The data has no questions to judge, or there are no examples to show.
         """
         if weight is not None:
             check_weight(weight)
         source = load(data) if isinstance(data, str) else data
         if isinstance(source, Source):
-            questions = source.split(split)
-            pool = source.questions.get("train", [])
-            if shots and not pool:
-                raise InputError(f"--shots {shots}: {source.name} has no training split to take examples from.")
-            prompter = Prompter(source.style, shots, pool, sampled_shots)
+            name, style, questions, pool = source.name, source.style, source.split(split), source.questions.get("train")
         else:
-            questions = list(source)
-            prompter = Prompter(self.style, shots, questions, sampled_shots)
-        if limit is not None:
-            questions = questions[:limit]
+            name, style, questions, pool = "a list of questions", self.style, list(source), None
+        pool = list(few_shot if few_shot is not None else pool or ())
+        if shots and not pool:
+            raise InputError(
+                f"--shots {shots}: {name} has no training split to take examples from; judge without, or in Python "
+                "give solved questions as few_shot=."
+            )
+        if shots and not sampled_shots:
+            questions = _others(questions, pool[:shots])
+        questions = questions[:limit]
+        if shots and sampled_shots:
+            pool = _others(pool, questions)
+            if not pool:
+                raise InputError(
+                    f"--shots {shots}: drawn examples would be questions that are judged; judge another split, or "
+                    "leave out --sampled-shots."
+                )
+        # None of them is judged, so one that has the id of a question all the same is not that question.
+        pool = [dataclasses.replace(shot, id=f"example {shot.id}") for shot in pool] if shots else []
+        prompter = Prompter(style, shots, pool, sampled_shots)
         table = self.likelihoods(
             questions, prompter, memory=memory, cache=cache_folder() if cache else None, progress=progress
         )
@@ -744,7 +798,7 @@ class Likra(Writer):
         likra._read(folders, manifest["activation"], tuple(manifest.get("invocation", ())))
         likra.training = manifest["training"]
         likra.losses = [Step(**json.loads(line)) for line in (folder / LOSSES).read_text(encoding="utf-8").splitlines()]
-        likra.calibration = Fitted.load(folder)
+        likra.calibration = _with_style(Fitted.load(folder), likra)
         likra.evaluations = read_evaluations(folder)
         likra.revision = commit
         return likra
@@ -775,6 +829,33 @@ class Likra(Writer):
         except BaseException:
             self.stack.remove()
             raise
+
+
+def _others(questions: Sequence[Question], shown: Sequence[Question]) -> list[Question]:
+    """The questions that are not among those that are shown."""
+    seen = {digest(question) for question in shown}
+    others = [question for question in questions if digest(question) not in seen]
+    if len(others) < len(questions):
+        logger.warning(
+            "%d questions are examples in the prompts, and so are not judged here", len(questions) - len(others)
+        )
+    return others
+
+
+def _with_style(fitted: Fitted | None, likra: Likra) -> Fitted | None:
+    """A calibration that was saved before its style was: it is the heads' own where it was fitted to the heads' data.
+
+    Fitted to other data, its style is not known, and it gives no probability.
+    """
+    if fitted is None or fitted.calibration.style is not None:
+        return fitted
+    if fitted.data not in (None, likra.training.get("data")):
+        logger.warning(
+            "the calibration does not say which prompt style it is for, so there will be no probabilities; "
+            "repeat `likra calibrate`"
+        )
+        return fitted
+    return dataclasses.replace(fitted, calibration=dataclasses.replace(fitted.calibration, style=likra.style))
 
 
 def _base(model: str | Base | PreTrainedModel, tokenizer: Any, loading: dict[str, Any]) -> Base:

@@ -55,8 +55,10 @@ def calibrate(
     source = load(data)
 
     likra = how.open(heads)
-    if split in ("train", "all") and likra.training.get("data") == source.name:
-        options.note("these heads were trained on some of these questions; they look surer of them than of others")
+    # Without a validation split, what training left over is used.
+    if split or source.questions.get("validation"):
+        for remark in likra.remarks(source, split or "validation", limit):
+            options.note(remark)
     fitted = likra.calibrate(
         source,
         method=method,

@@ -63,6 +63,7 @@ def evaluate(
     from likra.judge import NORMALISATIONS
     from likra.judge.scores import check_normalisation
     from likra.questions import load
+    from likra.questions.overlap import overlaps
 
     check_normalisation(normalisation)
     if save_likelihoods:
@@ -79,16 +80,16 @@ def evaluate(
     parallel.start()
     likra = how.open(heads)
     judged = split or source.default_split
-    if judged in ("train", "all") and likra.training.get("data") == source.name:
-        options.note("these heads were trained on some of the questions judged here")
-    if min_confidence is not None and not likra.probable(
-        likra.weight if weight is None else weight, normalisation, shots
-    ):
+    for remark in likra.remarks(source, split, limit):
+        options.note(remark)
+    probable = likra.probable(likra.weight if weight is None else weight, normalisation, shots, source.style)
+    if min_confidence is not None and not probable:
         raise InputError(
-            "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalisation, --shots."
+            "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalisation, --shots, "
+            "and on data of this prompt style."
         )
     fitted = likra.calibration
-    if fitted and fitted.data == source.name and fitted.split in (judged, "all"):
+    if fitted and probable and overlaps(fitted.asked, source.split(split)[:limit]):
         options.note(
             "these heads were calibrated on the questions judged here; they look better calibrated than they are"
         )
@@ -112,6 +113,7 @@ def evaluate(
         from likra.saved import record_evaluation
 
         asked = {"data": source.name, "split": judged, "shots": shots}
+        asked["seen"] = overlaps(likra.training.get("asked", ""), result.likelihoods.questions)
         record_evaluation({**asked, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
         write_card(heads)
     sure = likra.sure(result, min_confidence)

@@ -31,9 +31,9 @@ class Accuracy:
 
 
 def credit(scores_QC: Floats, answers_Q: Ints) -> Floats:
-    """[Q] credit of each question: 1 if the right candidate scores best, 1/k if k candidates tie for best with it.
+    """[Q] credit of each question: 1 if the right answer scores best, 1/k if k answers tie for best with it.
 
-    The order of the candidates never matters.
+    The order of the candidates never matters. Copies of one text must count once: see `Likelihoods.once`.
 
     Raises:
         InputError: A question's answer is not known.

@@ -35,8 +35,9 @@ class Calibration:
 
     Attributes:
         method: One of `CALIBRATIONS`.
-        weight, normalisation, shots: Of the scores that it was fitted to; it says nothing about other ones. Shots are
-            the solved examples in each prompt.
+        weight, normalisation, shots, style: Of the scores that it was fitted to; it says nothing about other ones.
+            Shots are the solved examples in each prompt (how many, not which), style is that of the prompts; None: not
+            known.
         temperature: In the scores' unit (nats, divided by a length where they are normalised).
         steps: Of `isotonic`: (softmax, probability), both rising; linear between them. Else empty.
     """
@@ -47,10 +48,12 @@ class Calibration:
     temperature: float
     steps: tuple[tuple[float, float], ...] = ()
     shots: int = 0
+    style: str | None = None
 
-    def of(self, weight: float, normalisation: str, shots: int = 0) -> bool:
+    def of(self, weight: float, normalisation: str, shots: int = 0, style: str | None = None) -> bool:
         """Whether it was fitted to such scores."""
-        return (self.weight, self.normalisation, self.shots) == (weight, normalisation, shots)
+        own = (self.weight, self.normalisation, self.shots, self.style)
+        return own == (weight, normalisation, shots, style)
 
     def probabilities(self, scores_QC: Floats) -> Floats:
         """[Q, C] probabilities; NaN where there is no candidate."""
@@ -76,6 +79,7 @@ class Fitted:
         questions: How many questions those were.
         before: Expected calibration error of the plain softmax of the scores, on those questions.
         after: The same of calibrations fitted to four fifths of the questions, each on its last fifth.
+        asked: Which questions those were: a sketch (`likra.questions.overlap`).
     """
 
     calibration: Calibration
@@ -84,6 +88,7 @@ class Fitted:
     questions: int
     before: float
     after: float
+    asked: str = ""
 
     def save(self, folder: Path) -> None:
         """Write `calibration.json`."""
@@ -135,6 +140,7 @@ def fit(
     weight: float = 1.0,
     normalisation: str = "raw",
     shots: int = 0,
+    style: str | None = None,
 ) -> Calibration:
     """Fit a calibration to questions with known answers.
 
@@ -142,10 +148,10 @@ def fit(
     `isotonic` adds an isotonic regression of "is right" on the softmax of every choice (Zadrozny and Elkan 2002).
 
     Args:
-        scores_QC: [Q, C] scores.
+        scores_QC: [Q, C] scores; copies of one text once (`Likelihoods.once`).
         answers_Q: Index of each question's right choice.
         method: One of `CALIBRATIONS`.
-        weight, normalisation, shots: Those of the scores; kept.
+        weight, normalisation, shots, style: Those of the scores; kept.
 
     Raises:
         InputError: The method is unknown, there is no question, or an answer is not known.
@@ -176,7 +182,7 @@ def fit(
     best = int(np.argmin([surprise(place) for place in grid]))
     around = (float(grid[min(len(grid) - 1, best + 1)]), float(grid[max(0, best - 1)]))
     temperature = float(np.exp(minimize_scalar(surprise, bounds=around, method="bounded", options={"xatol": 1e-6}).x))
-    plain = Calibration(method, weight, normalisation, temperature, shots=shots)
+    plain = Calibration(method, weight, normalisation, temperature, shots=shots, style=style)
     if method == "temperature":
         return plain
     from sklearn.isotonic import IsotonicRegression
@@ -328,14 +334,16 @@ def calibrate(
     weight: float,
     normalisation: str,
     shots: int = 0,
+    style: str | None = None,
     data: str | None = None,
     split: str | None = None,
+    asked: str = "",
 ) -> Fitted:
     """Fit a calibration, and measure it on questions that it was not fitted to."""
-    own = fit(scores_QC, answers_Q, method, weight=weight, normalisation=normalisation, shots=shots)
+    own = fit(scores_QC, answers_Q, method, weight=weight, normalisation=normalisation, shots=shots, style=style)
     credit_Q = credit(scores_QC, answers_Q)
     before, after = (
         expected_calibration_error(confidence(probabilities_QC, scores_QC), credit_Q)
         for probabilities_QC in (softmax(scores_QC), cross_fitted(scores_QC, answers_Q, method))
     )
-    return Fitted(own, data, split, len(answers_Q), before, after)
+    return Fitted(own, data, split, len(answers_Q), before, after, asked)

@@ -14,6 +14,8 @@ from likra.likelihood.table import Floats, Likelihoods
 class Evaluation:
     """Accuracies of base, SFT, Base-Likra and Likra on one table (those that its heads allow).
 
+    Candidates with the same text are one answer.
+
     Attributes:
         likelihoods: The table.
         positive, negative: Names of the heads in it, or None.
@@ -29,7 +31,12 @@ class Evaluation:
 
     @cached_property
     def scores(self) -> dict[str, Floats]:
-        """method -> [Q, C] scores."""
+        """method -> [Q, C] scores of the answers, each once (`Likelihoods.once`)."""
+        return {method: self.likelihoods.once(scores_QC) for method, scores_QC in self.of_candidates.items()}
+
+    @cached_property
+    def of_candidates(self) -> dict[str, Floats]:
+        """method -> [Q, C] scores of all candidates, copies too."""
         return method_scores(
             self.likelihoods,
             positive=self.positive,

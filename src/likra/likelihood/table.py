@@ -2,7 +2,9 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 from likra.errors import InputError
 from likra.files import new_file
+from likra.questions.equal import canonical
+from likra.questions.prompts import answer_text
 from likra.questions.question import Question
 
 Floats = NDArray[np.float64]
@@ -29,6 +33,9 @@ class Likelihoods:
 
     Shapes: H heads (the plain base counts as one, named `base`), Q questions, C the largest number of candidates.
     Places of a question with fewer candidates hold NaN (0 in the integer arrays).
+
+    Candidates with the same text (`likra.questions.equal.canonical`) are one answer, which is right if one of them is.
+    Each has its own likelihoods here; what judges them goes by `distinct_QC` and `once`.
 
     Attributes:
         heads: Names, in the order of the first axis.
@@ -55,12 +62,37 @@ class Likelihoods:
 
     @property
     def answers_Q(self) -> Ints:
-        """Index of the right candidate of each question, -1 where it is not known."""
-        return np.array([-1 if q.answer is None else q.answer for q in self.questions], dtype=np.int64)
+        """Index of the first candidate with the right text of each question, -1 where it is not known."""
+        return np.array(
+            [-1 if q.answer is None else self.distinct_QC[row, q.answer] for row, q in enumerate(self.questions)],
+            dtype=np.int64,
+        )
+
+    @cached_property
+    def distinct_QC(self) -> Ints:
+        """Index of the first candidate of the same question with the same text: its own, but for copies."""
+        first_QC = np.tile(np.arange(self.tokens_QC.shape[1]), (len(self.questions), 1))
+        for row, question in enumerate(self.questions):
+            first: dict[str, int] = {}
+            for place, choice in enumerate(question.choices):
+                first_QC[row, place] = first.setdefault(canonical(choice), place)
+        return first_QC
+
+    def once(self, scores_QC: Floats) -> Floats:
+        """Scores [..., Q, C] of answers instead of candidates: the first with a text has the best score of all its
+        copies, which hold NaN, as places without a candidate do. (Copies differ only in the style `verbatim`, where
+        the space at an end of a text is read.)
+        """
+        copy_QC = self.distinct_QC != np.arange(self.distinct_QC.shape[1])
+        once_QC = np.where(copy_QC, np.nan, scores_QC)
+        for row, place in np.argwhere(copy_QC):
+            first = (..., row, self.distinct_QC[row, place])
+            once_QC[first] = np.fmax(once_QC[first], scores_QC[..., row, place])
+        return once_QC
 
     @property
     def characters_QC(self) -> Ints:
-        """Characters of each candidate, without the space that separates it from its prompt."""
+        """Characters of each candidate as it is worded, without the space that separates it from its prompt."""
         return self._lengths(len)
 
     @property
@@ -68,10 +100,11 @@ class Likelihoods:
         """UTF-8 bytes of each candidate, likewise."""
         return self._lengths(lambda choice: len(choice.encode()))
 
-    def _lengths(self, measure: Any) -> Ints:
+    def _lengths(self, measure: Callable[[str], int]) -> Ints:
+        style = self.meta.get("style", "")
         lengths = np.zeros(self.tokens_QC.shape, dtype=np.int64)
         for row, question in enumerate(self.questions):
-            lengths[row, : len(question.choices)] = [measure(choice) for choice in question.choices]
+            lengths[row, : len(question.choices)] = [measure(answer_text(style, choice)) for choice in question.choices]
         return lengths
 
     @property
@@ -91,8 +124,8 @@ class Likelihoods:
             "choice": columns,
             "text": [self.questions[row].choices[place] for row, place in places],
             "right": [
-                None if self.questions[row].answer is None else self.questions[row].answer == place
-                for row, place in places
+                None if answer < 0 else bool(answer == distinct)
+                for answer, distinct in zip(self.answers_Q[rows], self.distinct_QC[rows, columns], strict=True)
             ],
             "tokens": self.tokens_QC[rows, columns],
             "characters": self.characters_QC[rows, columns],

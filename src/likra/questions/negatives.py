@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from likra.errors import InputError
+from likra.questions.equal import canonical
 from likra.questions.prompts import Prompter
 from likra.questions.question import Example, Question
 
@@ -35,6 +36,9 @@ def negatives(
 ) -> list[Example]:
     """Wrong examples: one per question, or one per wrong choice for `kind="all"`.
 
+    Choices are told apart by their text (`likra.questions.equal.canonical`): none that repeats the right answer is a
+    wrong one, and a wrong one that is repeated counts once.
+
     Args:
         questions: Questions whose right answer is known.
         prompter: Words them.
@@ -59,9 +63,11 @@ def negatives(
     for question in questions:
         rng = random.Random(f"{seed} {kind} {question.id}")
         answer = _answer(question)
-        # By text: a choice that repeats the right answer is not wrong.
         right = question.choices[answer]
-        wrong = [place for place, choice in enumerate(question.choices) if choice != right]
+        first: dict[str, int] = {}
+        for place, choice in enumerate(question.choices):
+            first.setdefault(canonical(choice), place)
+        wrong = [place for text, place in first.items() if text != canonical(right)]
         if kind in ("incorrect", "all") and len(question.choices) == 1:
             raise InputError(
                 f"question {question.id!r} has its right answer only; find wrong ones with `likra mine`, or use "
@@ -97,7 +103,7 @@ def with_random_distractors(questions: Sequence[Question], pool: Sequence[str], 
             if len(choices) == len(question.choices):
                 break
             text = rng.choice(pool)
-            if text not in choices:
+            if canonical(text) not in map(canonical, choices):
                 choices.append(text)
         else:
             raise InputError("random distractors: there are too few different answers to draw them from.")
@@ -110,7 +116,7 @@ def with_random_distractors(questions: Sequence[Question], pool: Sequence[str], 
 def _other_than(answer: str, texts: Sequence[str], rng: random.Random, kind: str) -> str:
     for _ in range(100):
         text = rng.choice(texts)
-        if text != answer:
+        if canonical(text) != canonical(answer):
             return text
     raise InputError(f"negatives {kind!r}: nearly every answer is {answer!r}; there is no other one to draw.")
 

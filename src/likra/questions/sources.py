@@ -14,6 +14,7 @@ from typing import Any
 
 from likra.builtin import WORLD, WORLD_SOURCES
 from likra.errors import InputError
+from likra.questions.equal import canonical
 from likra.questions.formats import Form, Record, Unusable, recognise
 from likra.questions.question import Example, Question
 
@@ -147,7 +148,7 @@ def _collect(name: str, records: Iterable[_Located]) -> Source:
         try:
             item = form.read(record)
             _check_text(item)
-            if isinstance(item, Question) and len(item.choices) > 1 and len(set(item.choices)) == 1:
+            if isinstance(item, Question) and len(item.choices) > 1 and len(set(map(canonical, item.choices))) == 1:
                 raise Unusable("all of its choices are the same text")  # BLiMP has such pairs
         except Unusable as error:
             source.skipped[str(error)] = source.skipped.get(str(error), 0) + 1

@@ -66,19 +66,19 @@ def _shown_questions(curve: Curve, size: int) -> list[dict[str, Any]]:
     for row, question in enumerate(table.questions[:SHOWN_QUESTIONS]):
         count = len(question.choices)
         likely = {"L+": table.head(positive)[row, :count], "L-": table.head(negative)[row, :count]}
-        scores = evaluation.scores["likra"][row, :count]
+        scores, distinct = evaluation.of_candidates["likra"][row, :count], table.distinct_QC[row]
         lowest = min(values.min() for values in likely.values())
         spread = float(np.abs(scores).max()) or 1.0
         sft, likra = int(likely["L+"].argmax()), int(scores.argmax())
         result.append(
             {
                 "text": question.text or "Which is right?",
-                "sft_right": sft == question.answer,
-                "likra_right": likra == question.answer,
+                "sft_right": distinct[sft] == table.answers_Q[row],
+                "likra_right": distinct[likra] == table.answers_Q[row],
                 "candidates": [
                     {
                         "text": choice,
-                        "right": place == question.answer,
+                        "right": distinct[place] == table.answers_Q[row],
                         "sft": place == sft,
                         "likra": place == likra,
                         "bars": [

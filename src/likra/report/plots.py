@@ -66,7 +66,7 @@ def likelihood_figure(curve: Curve) -> Figure:
 
 
 def _right_and_wrong(table: Likelihoods, head: str) -> tuple[float, float]:
-    logprob_QC = table.head(head)
+    logprob_QC = table.once(table.head(head))
     right_QC = np.arange(logprob_QC.shape[1]) == table.answers_Q[:, None]
     return float(np.nanmean(logprob_QC[right_QC])), float(np.nanmean(logprob_QC[~right_QC]))
 

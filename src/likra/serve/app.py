@@ -126,7 +126,6 @@ def create_app(
     @app.get("/health")
     async def health() -> Health:
         """Whether the server is there, and what it serves."""
-        fitted = likra.calibration
         return Health(
             status="ok",
             version=__version__,
@@ -134,7 +133,7 @@ def create_app(
             heads=list(likra.heads),
             weight=likra.weight,
             style=likra.style,
-            calibrated=fitted is not None and fitted.calibration.of(likra.weight, "raw"),
+            calibrated=likra.probable(likra.weight, "raw") is not None,
             key_required=key is not None,
         )
 

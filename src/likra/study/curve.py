@@ -108,7 +108,7 @@ def learning_curve(
     curve = Curve(sizes, seeds, stack)
 
     def judge(size: int) -> None:
-        meta = {"size": size, "base": base.name}
+        meta = {"size": size, "base": base.name, "style": style}
         curve.tables[size] = score(base, stack, test, asking, (BASE, *learned), meta=meta)
 
     try:

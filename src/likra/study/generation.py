@@ -17,6 +17,7 @@ from likra.judge.scores import ratio
 from likra.likelihood.engine import score
 from likra.likelihood.table import BASE
 from likra.mining.equivalence import Equivalence
+from likra.questions.equal import canonical
 from likra.questions.question import Question
 from likra.questions.sources import right_answers
 from likra.study.cells import Note
@@ -153,6 +154,8 @@ class Truth:
     def verdict(self, question: Question, text: str) -> str:
         """`true`, `false`, or nothing."""
         said = [self._same.equivalent(text, choice, question.text) for choice in question.choices] if text else []
-        right = any(said[place] for place in range(len(said)) if place == question.answer)
-        wrong = any(said[place] for place in range(len(said)) if place != question.answer)
+        texts = [canonical(choice) for choice in question.choices]
+        known = None if question.answer is None else texts[question.answer]
+        right = any(one for one, choice in zip(said, texts, strict=False) if choice == known)
+        wrong = any(one for one, choice in zip(said, texts, strict=False) if choice != known)
         return "" if right == wrong else "true" if right else "false"

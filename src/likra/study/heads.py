@@ -100,5 +100,5 @@ def judge(task: Task, stack: HeadStack, heads: Sequence[str], test: str, size: i
     if kept:
         table.heads = (BASE, *heads)
         table.logprob_HQC = np.concatenate([kept.head(BASE)[None], table.logprob_HQC])
-    table.meta = {"model": task.model, "data": task.data, "test": test, "size": size}
+    table.meta = {"model": task.model, "data": task.data, "test": test, "size": size, "style": task.source.style}
     table.save(path)

@@ -290,7 +290,11 @@ def steered(base: Base, block: int, direction_D: Floats) -> Iterator[None]:
 
 def _credit(base_table: Likelihoods, other_QC: Floats) -> list[float]:
     """Credit of each question if the base is held against some other reading of the answers."""
-    credits: list[float] = credit(ratio(base_table.head(BASE), other_QC), base_table.answers_Q).tolist()
+    return _credits(base_table, ratio(base_table.head(BASE), other_QC))
+
+
+def _credits(table: Likelihoods, scores_QC: Floats) -> list[float]:
+    credits: list[float] = credit(table.once(scores_QC), table.answers_Q).tolist()
     return credits
 
 
@@ -334,11 +338,10 @@ def _named(task: Task, voices: dict[str, list[str]]) -> dict[str, list[float]]:
     for side, texts in voices.items():
         tables = [_opened(task, text, test, prompter) for text in texts]
         heard[side] = np.mean(tables, axis=0)
-    answers = plain.answers_Q
     return {
-        "base_against_unreliable": credit(ratio(plain.head(BASE), heard["unreliable"]), answers).tolist(),
-        "reliable_against_unreliable": credit(ratio(heard["reliable"], heard["unreliable"]), answers).tolist(),
-        "reliable": credit(heard["reliable"], answers).tolist(),
+        "base_against_unreliable": _credit(plain, heard["unreliable"]),
+        "reliable_against_unreliable": _credits(plain, ratio(heard["reliable"], heard["unreliable"])),
+        "reliable": _credits(plain, heard["reliable"]),
     }
 
 

@@ -51,7 +51,7 @@ class Outcome:
     def scores(
         self, method: str, size: int, *, test: str = "own", negatives: str = NEGATIVE, weight: float | None = None
     ) -> Floats:
-        """Scores [S, Q, C] of one of `METHODS`."""
+        """Scores [S, Q, C] of one of `METHODS`; candidates with the same text count once (`Likelihoods.once`)."""
         weight = self.plan.weight if weight is None else weight
         right = self.logprobs(POSITIVE if method in ("sft", "likra") else BASE, size, test)
         if method in ("base_likra", "likra"):
@@ -61,7 +61,7 @@ class Outcome:
             base = self.logprobs(BASE, size, test)
             right = ratio(right, base + (self.logprobs(negatives, size, test) - own_base), weight)
         table = self.table(BASE, self.plan.seeds[0], size, test)
-        return np.stack([normalise(scores_QC, table, self.plan.normalisation) for scores_QC in right])
+        return table.once(np.stack([normalise(scores_QC, table, self.plan.normalisation) for scores_QC in right]))
 
     def credit(
         self, method: str, size: int, *, test: str = "own", negatives: str = NEGATIVE, weight: float | None = None
@@ -81,8 +81,8 @@ class Outcome:
 
 
 def credits(scores_SQC: Floats, table: Likelihoods) -> Floats:
-    """Credit [S, Q] of some scores."""
-    return np.stack([credit(scores_QC, table.answers_Q) for scores_QC in scores_SQC])
+    """Credit [S, Q] of some scores; candidates with the same text are one answer."""
+    return np.stack([credit(scores_QC, table.answers_Q) for scores_QC in table.once(scores_SQC)])
 
 
 def mean(credit_SQ: Floats, drawn: Resampled) -> Estimate:

@@ -31,13 +31,13 @@ def rows(plan: Plan, store: Store) -> list[Row]:
     result: list[Row] = []
     for task in plan.tasks:
         outcome, sheet = Outcome(plan, store, task, [plan.both(task)]), Sheet("calibration", task)
-        answers_Q = np.array([question.answer for question in task.test()], dtype=np.int64)
         for size in plan.sizes:
             if size == 0:
                 continue  # all of Likra's scores are 0
             for method in METHODS:
                 scores_SQC = outcome.scores(method, size)
-                credit_SQ = credits(scores_SQC, outcome.table("base", plan.seeds[0], size))
+                table = outcome.table("base", plan.seeds[0], size)
+                answers_Q, credit_SQ = table.answers_Q, credits(scores_SQC, table)
                 for name in ("softmax", *CALIBRATIONS):
                     sure_SQ = np.stack([_confidence(scores_QC, answers_Q, name) for scores_QC in scores_SQC])
                     labels = {"method": method, "part": name, "size": size, "count": len(answers_Q)}

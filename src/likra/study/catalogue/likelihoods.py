@@ -22,11 +22,11 @@ def rows(plan: Plan, store: Store) -> list[Row]:
     for task in plan.tasks:
         outcome, sheet = Outcome(plan, store, task, [plan.both(task)]), Sheet("likelihoods", task)
         drawn = outcome.resampled()
-        answers_Q = np.array([question.answer for question in task.test()])
         for size in plan.sizes:
-            before = _right_and_wrong(outcome.logprobs(BASE, size), answers_Q, drawn)
+            table = outcome.table(BASE, plan.seeds[0], size)
+            before = _right_and_wrong(table.once(outcome.logprobs(BASE, size)), table.answers_Q, drawn)
             for head in (POSITIVE, NEGATIVE):
-                means = _right_and_wrong(outcome.logprobs(head, size), answers_Q, drawn)
+                means = _right_and_wrong(table.once(outcome.logprobs(head, size)), table.answers_Q, drawn)
                 change = {part: means[part] - before[part] for part in means}
                 for part, mean_R in means.items():
                     sheet.add("logprob", estimate(mean_R), method=head, part=part, size=size)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from likra.judge.bootstrap import estimate
+from likra.likelihood.table import BASE
 from likra.study.cells import Store
 from likra.study.outcome import METHODS, Outcome
 from likra.study.plan import Plan
@@ -31,7 +32,10 @@ def rows(plan: Plan, store: Store) -> list[Row]:
                 # An untrained ratio is a tie of all choices: it picks none.
                 if size > 0 or method in ("base", "sft"):
                     picks = [np.nanargmax(outcome.scores(method, size, test=test), axis=2) for test in TESTS]
-                    same_SQ = (picks[0] == picks[1]).astype(np.float64)
+                    # A choice whose text stands in two places may have other words in each.
+                    first_QC = outcome.table(BASE, plan.seeds[0], size).distinct_QC
+                    own_SQ, reworded_SQ = (first_QC[np.arange(len(first_QC)), pick_SQ] for pick_SQ in picks)
+                    same_SQ = (own_SQ == reworded_SQ).astype(np.float64)
                     sheet.add("agreement", estimate(drawn.means(same_SQ)), method=method, size=size)
         result += sheet.rows
     return result
