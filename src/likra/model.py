@@ -313,7 +313,8 @@ class Likra(Writer):
             try:
                 pairs.append(encode_pair(self.base.tokenizer, example.prompt, example.completion, self.base.max_length))
             except InputError as error:
-                raise InputError(f"training example {index + 1} of the {head} head: {error}") from None
+                name = example.where or f"training example {index + 1} of the {head} head"
+                raise InputError(f"{name}: {error}") from None
         return pairs
 
     def likelihoods(
@@ -523,16 +524,19 @@ class Likra(Writer):
         return self.calibration
 
     def _left_over(self, source: Source) -> list[Question]:
-        """The training questions of a source that `fit` did not draw."""
+        """The training questions of a source that ask nothing that `fit` drew."""
         questions = source.questions.get("train", [])
         limit = self.training.get("limit")
-        if self.training.get("data") != source.name or limit is None or limit >= len(questions):
+        left: list[Question] = []
+        if self.training.get("data") == source.name and limit is not None:
+            drawn = {question.asked for question in self._drawn(questions, limit)}
+            left = [question for question in questions if question.asked not in drawn]
+        if not left:
             raise InputError(
                 f"{source.name}: has no validation split, and no training questions that these heads have not seen; "
                 "name a split with --split, best not the one that is judged on."
             )
-        drawn = {question.id for question in self._drawn(questions, limit)}
-        return [question for question in questions if question.id not in drawn]
+        return left
 
     def rank(
         self, question: str, choices: Sequence[str], *, normalisation: str = "raw", memory: int | None = None
