@@ -287,17 +287,27 @@ def _given(answer: Any) -> bool:
     return answer is not None and not (isinstance(answer, str) and not answer.strip()) and answer == answer
 
 
+_WHOLE = re.compile(r"[0-9]{1,9}(\.0+)?")
+
+
 def _number(value: Any) -> int | None:
     """A whole number, be it written as one, as a float (as pandas does where one is missing), or in text."""
     if isinstance(value, bool):
         return None
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.0+)?", value):
-        return int(float(value))
+    if isinstance(value, str):
+        return int(float(value)) if _WHOLE.fullmatch(value) else None
     return int(value) if isinstance(value, int | float | Decimal) and value % 1 == 0 else None
 
 
 def _letter(answer: str) -> int | None:
-    return ord(answer.upper()) - ord("A") if re.fullmatch("[A-Za-z]", answer) else None
+    return ord(answer.upper()) - ord("A") if len(answer) == 1 and answer.isascii() and answer.isalpha() else None
+
+
+def _text_place(choices: tuple[str, ...], answer: str) -> int | None:
+    if answer in choices:
+        return choices.index(answer)
+    same = canonical(answer)
+    return next((place for place, choice in enumerate(choices) if canonical(choice) == same), None)
 
 
 def _answered(asked: Question, answer: Any, labels: list[str] | None, only_labels: bool = False) -> Question | Open:
@@ -307,15 +317,12 @@ def _answered(asked: Question, answer: Any, labels: list[str] | None, only_label
     if only_labels and labels is not None:
         return _with(asked, _label_index(labels, answer, "answer"))
     number, choices = _number(answer), asked.choices
-    label = _label_place(labels or [], answer)
-    counted = not any(_number(label) is not None for label in labels or [])  # else a number is a label
+    counted = not any(_number(label) is not None for label in labels or ())  # else a number is a label
     if number is not None and not isinstance(answer, str) and counted:
         return _with(asked, _in_range(number, choices, answer))
-    ways = {"label": label}
+    ways = {"label": _label_place(labels, answer) if labels else None}
     if isinstance(answer, str):
-        same = [place for place, choice in enumerate(choices) if choice == answer]
-        same = same or [place for place, choice in enumerate(choices) if canonical(choice) == canonical(answer)]
-        ways["text"] = same[0] if same else None
+        ways["text"] = _text_place(choices, answer)
         ways["letter"] = _letter(answer) if labels is None else None
         ways["index"] = number if counted else None
     return _open(asked, "answer", answer, ways)

@@ -233,10 +233,12 @@ def _decided(found: Sequence[tuple[str, str | None, Question | Open]]) -> list[Q
         meant = {meaning: item.places[meaning] for meaning in MEANINGS if meaning in (shared or ways[file])}
         if len(set(meant.values())) > 1:
             (one, first), (_, second), *_ = {place: (meaning, place) for meaning, place in meant.items()}.values()
+            way = "add a field 'labels' that names the choices, or in JSON give the index as a number"
+            if item.field != "answer":
+                way = "give a list 'choices', and the index from 0 as 'answer'"
             raise InputError(
                 f"{where}: field {item.field!r} is {item.answer!r}, which is {MEANINGS[one]} {first} but could mean "
-                f"choice {second} too, and no other record tells which; add a field 'labels' that names the choices, "
-                "or in JSON give the index as a number."
+                f"choice {second} too, and no other record tells which; {way}."
             )
         questions.append(replace(item.question, answer=next(iter(meant.values())), where=where))
     return questions
