@@ -136,7 +136,7 @@ def questions() -> list[Question]:
     return [
         Question(
             id=f"q{number}",
-            text="Which animal does Ada keep" + " in the garden" * (number % 4) + "?",
+            text=f"Which animal does Ada keep{' in the garden' * (number % 4)} on day {number}?",
             choices=tuple(f"{text} {number}" for text in texts[: 2 + number % 4]),
             answer=number % 2,
         )

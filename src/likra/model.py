@@ -335,7 +335,8 @@ class Likra(Writer):
             try:
                 pairs.append(self.base.encode_pair(example.prompt, composed(example.completion)))
             except InputError as error:
-                raise InputError(f"training example {index + 1} of the {head} head: {error}") from None
+                name = example.where or f"training example {index + 1} of the {head} head"
+                raise InputError(f"{name}: {error}") from None
         return pairs
 
     def likelihoods(
@@ -554,17 +555,18 @@ class Likra(Writer):
         return self.calibration
 
     def _left_over(self, source: Source) -> list[Question]:
-        """The training questions of a source that `fit` did not draw."""
+        """The training questions of a source that ask nothing that `fit` drew."""
         questions = source.questions.get("train", [])
         limit = self.training.get("limit")
         drawn = self._drawn(questions, limit)
-        if len(drawn) == len(questions) or sketch(drawn) != self.training.get("asked"):
+        asked = {question.asked for question in drawn}
+        left = [question for question in questions if question.asked not in asked]
+        if not left or sketch(drawn) != self.training.get("asked"):
             raise InputError(
                 f"{source.name}: has no validation split, and no training questions that these heads have not seen; "
                 "name a split with --split, best not the one that is judged on."
             )
-        seen = {digest(question) for question in drawn}
-        return [question for question in questions if digest(question) not in seen]
+        return left
 
     def remarks(self, source: Source, split: str | None = None, limit: int | None = None) -> list[str]:
         """What one must know who judges, or calibrates, these heads on the questions of a split; as in `evaluate`."""

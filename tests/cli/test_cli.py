@@ -229,12 +229,12 @@ def test_a_completion_longer_than_the_context(
     path = write_questions(tmp_path / "all.jsonl", [Question("huge", "Which?", ("sea " * 400, "owl"), 0)])
     printed = bad("eval", heads, "--data", path, "--split", "all")
     assert (
-        printed.startswith("question 'huge': the completion ' sea sea")
+        printed.startswith(f"{path}, line 1: the completion ' sea sea")
         and "longer than the model's context of 128" in printed
     )
     path = write_questions(tmp_path / "train.jsonl", [Question("huge", "Which?", ("sea " * 400, "owl"), 0)])
     printed = bad("train", model_folder, "--data", path, "--out", tmp_path / "heads")
-    assert printed.startswith("training example 1 of the positive head: the completion")
+    assert printed.startswith(f"{path}, line 1: the completion")
     assert not list(tmp_path.glob("heads*"))
 
 
@@ -330,7 +330,7 @@ def test_an_unknown_symbol(bad: Callable[..., str], data: Path, tmp_path: Path) 
     tiny_base(tokenizer).model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     printed = bad("train", tmp_path / "model", "--data", data, "--out", tmp_path / "heads")
-    assert printed.startswith("training example 1 of the positive head: the tokenizer has no symbol for what follows")
+    assert printed.startswith(f"{data / 'train.jsonl'}, line 1: the tokenizer has no symbol for what follows")
 
 
 def test_a_damaged_model_folder(bad: Callable[..., str], data: Path, model_folder: Path, tmp_path: Path) -> None:

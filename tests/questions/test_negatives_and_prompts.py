@@ -93,12 +93,24 @@ def test_sampled_shots_differ_between_questions_but_not_between_runs() -> None:
         assert context.count(question.text) == 1 and context.count("Question:") == 3
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_question_is_never_an_example_of_itself_under_another_id(sampled: bool) -> None:
+    pool = [Question(f"q{n}", f"Which is  {'one' if n < 9 else n}?", (f"a{n}", f"b{n}"), 0) for n in range(14)]
+    for text in ("Which is one?", " which is\u00a0one?\n", "Which is one?"):
+        [(context, _), *_] = Prompter("qa", 4, pool, sampled).pairs(Question("judged", text, ("a", "b"), 0))
+        assert context.count("Question:") == 5 and context.lower().count("one") == 1
+    # The same id in another split is another question.
+    [(context, _), *_] = Prompter("qa", 1, pool[9:]).pairs(Question("q9", "Which is new?", ("a", "b"), 0))
+    assert context.startswith("Question: Which is  9?")
+
+
 def test_too_many_shots_are_refused() -> None:
     with pytest.raises(InputError, match="--shots 3: only 3 answered training questions"):
         Prompter("qa", 3, QUESTIONS[:3])
-    repeated = [Question("same", f"What is {n}?", ("a", "b"), 0) for n in range(9)]
-    with pytest.raises(InputError, match="repeat its id"):
-        Prompter("qa", 3, repeated).pairs(repeated[0])
+    repeated = [Question(f"q{n}", "What is it?", ("a", "b"), 0) for n in range(9)]
+    for sampled in (False, True):
+        with pytest.raises(InputError, match="question 'q0' would ask the same as it"):
+            Prompter("qa", 3, repeated, sampled).pairs(repeated[0])
     with pytest.raises(InputError, match="--shots -1"):
         Prompter("qa", -1)
 

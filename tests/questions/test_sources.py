@@ -170,7 +170,7 @@ def test_splits_come_from_file_names_then_from_a_field_then_from_a_hash(tmp_path
     own = load(write(tmp_path / "own.jsonl", {**OWN, "split": "dev"}, {**OWN, "split": "train"}))
     assert list(own.questions) == ["train", "validation"] and own.split(None) == own.questions["validation"]
 
-    records = [{**OWN, "id": f"q{number}"} for number in range(2000)]
+    records = [{**OWN, "id": f"q{number}", "question": f"Which is {number}?"} for number in range(2000)]
     hashed = load(write(tmp_path / "plain.jsonl", *records))
     assert 150 < len(hashed.questions["test"]) < 250
     # Stable: a question stays on its side when others come and go, and in any order.
@@ -245,7 +245,8 @@ def choices(*texts: str) -> dict[str, Any]:
         ),
         ('{"question": "cut \\ud83d", "choices": ["a", "b"], "answer": 0}', "line 1: holds half a character"),
         (json.dumps({**OWN, "split": ["train"]}), "line 1: field 'split' is ['train']"),
-        (json.dumps({**OWN, "labels": 3}), "line 1: its fields are not as the form likra has them"),
+        (json.dumps({**OWN, "labels": 3}), "line 1: field 'labels' is int, not a list"),
+        (json.dumps({**OWN, "labels": ["a", "a"]}), "line 1: field 'labels' has the label 'a' twice"),
         (json.dumps({**OWN, "labels": ["a", "b", "c"]}), "line 1: field 'labels' has 3 labels for 2 choices"),
         (json.dumps({**OWN, "answer": "²"}), "line 1: field 'answer' is '²', which is no choice"),
         (json.dumps(HUB_ARC) + "\n" + json.dumps({**HUB_ARC, "choices": ["a", "b"]}), "line 2: of no known form"),
@@ -320,7 +321,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         validation=[{**HUB_ARC, "id": "e-dev"}],
     )
     put("Rowan/hellaswag", train=[HELLASWAG], validation=[HELLASWAG], test=[{**HELLASWAG, "label": ""}])
-    put("someone/own", train=[{**OWN, "id": f"{n}"} for n in range(40)])
+    put("someone/own", train=[{**OWN, "question": f"Which is {n}?"} for n in range(40)])
     real = datasets.load_dataset
 
     def load_local(repository: str, name: str | None = None) -> Any:

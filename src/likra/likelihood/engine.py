@@ -95,7 +95,7 @@ def score(
                 value = total_GP[names.index(distinct[name]), place[pair.context, pair.completion]]
                 if not np.isfinite(value):
                     raise InputError(
-                        f"question {questions[row].id!r}, choice {column}: its log-likelihood under {name!r} is "
+                        f"{questions[row].name}, choice {column}: its log-likelihood under {name!r} is "
                         f"{value}; load the model with --dtype float32."
                     )
                 table.logprob_HQC[index, row, column] = value
@@ -111,7 +111,7 @@ def encode_question(base: Base, question: Question, prompter: Prompter) -> list[
     try:
         encoded = {context: iter(base.encode_pairs(context, texts)) for context, texts in completions.items()}
     except InputError as error:
-        raise InputError(f"question {question.id!r}: {error}") from None
+        raise InputError(f"{question.name}: {error}") from None
     return [next(encoded[context]) for context, _ in worded]
 
 

@@ -17,7 +17,7 @@ def composed(text: str) -> str:
     >>> composed("cafe\u0301") == "caf\u00e9"
     True
     """
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", text))
+    return text if text.isascii() else _SPACES.sub(" ", unicodedata.normalize("NFC", text))
 
 
 def canonical(text: str) -> str:

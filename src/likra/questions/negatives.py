@@ -70,18 +70,18 @@ def negatives(
         wrong = [place for text, place in first.items() if text != canonical(right)]
         if kind in ("incorrect", "all") and len(question.choices) == 1:
             raise InputError(
-                f"question {question.id!r} has its right answer only; find wrong ones with `likra mine`, or use "
+                f"{question.name} has its right answer only; find wrong ones with `likra mine`, or use "
                 "negatives of kind 'irrelevant'."
             )
         if kind in ("incorrect", "all") and not wrong:
-            raise InputError(f"question {question.id!r} has no wrong choice: all of them are {right!r}.")
+            raise InputError(f"{question.name} has no wrong choice: all of them are {right!r}.")
         if kind == "all":
             examples += [_example(prompter, question, choice) for choice in wrong]
         elif kind == "incorrect":
             examples.append(_example(prompter, question, rng.choice(wrong)))
         else:
             text = _other_than(right, pool, rng, kind)
-            foreign = Question(question.id, question.text, (text,))
+            foreign = Question(question.id, question.text, (text,), where=question.where)
             examples.append(_example(prompter, foreign, 0))
     return examples
 
@@ -123,10 +123,10 @@ def _other_than(answer: str, texts: Sequence[str], rng: random.Random, kind: str
 
 def _example(prompter: Prompter, question: Question, choice: int) -> Example:
     prompt, completion = prompter.pairs(question)[choice]
-    return Example(prompt, completion, right=choice == question.answer)
+    return Example(prompt, completion, right=choice == question.answer, where=question.where)
 
 
 def _answer(question: Question) -> int:
     if question.answer is None:
-        raise InputError(f"question {question.id!r} has no known answer; only answered questions can train a head.")
+        raise InputError(f"{question.name} has no known answer; only answered questions can train a head.")
     return question.answer

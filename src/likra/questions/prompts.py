@@ -6,6 +6,7 @@ choice itself is tidied first (`answer_text`).
 """
 
 import hashlib
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,13 +105,17 @@ class Prompter:
             seed = hashlib.sha256(question.id.encode()).hexdigest()
             drawn: Sequence[Question] = random.Random(seed).sample(self.pool, self.shots + 1)
         else:
-            drawn = self.pool[: self.shots + 1]
-        # A question is never an example of itself; one spare was taken for that case.
-        shots = [shot for shot in drawn if shot.id != question.id][: self.shots]
+            drawn = self.pool
+        # A question is never an example of itself, be it asked under another id; one spare was drawn for that case.
+        asked = question.asked
+        shots = list(itertools.islice((shot for shot in drawn if shot.asked != asked), self.shots))
+        if len(shots) < self.shots and self.sampled:  # more of them ask it
+            others = [shot for shot in self.pool if shot.asked != asked]
+            shots = random.Random(seed).sample(others, min(self.shots, len(others)))
         if len(shots) < self.shots or any(shot.answer is None for shot in shots):
             raise InputError(
-                f"--shots {self.shots}: the examples for question {question.id!r} repeat its id or have no answer; "
-                "give training questions ids of their own, and answers."
+                f"--shots {self.shots}: the examples for {question.name} would ask the same as it, or have no answer; "
+                "use fewer, or give more training questions, with answers."
             )
         solved = (word(self.style, shot, shot.answer) for shot in shots if shot.answer is not None)
         return "".join(context + completion + SHOT_DELIMITER for context, completion in solved)

@@ -1,6 +1,8 @@
 """What is asked, and what a head is trained on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from likra.questions.equal import canonical
 
 
 @dataclass(frozen=True)
@@ -8,12 +10,13 @@ class Question:
     """A question with candidate answers.
 
     Attributes:
-        id: Identifies the question within its source; the 90/10 split hashes it.
+        id: Identifies the record within its source: records that differ have different ids.
         text: What is asked. How it is worded as a prompt is the style's matter (`likra.questions.prompts`). Empty
             where the data has no question (BLiMP).
         choices: The candidate answers: two or more, or the right one alone where the data has no wrong ones.
         answer: Index of the right one in `choices`, or None where it is not known.
         group: A label that accuracies can be broken down by (BLiMP's paradigm, say), where the data has one.
+        where: File and line that it was read from, for messages; empty where it was made in memory.
     """
 
     id: str
@@ -21,6 +24,20 @@ class Question:
     choices: tuple[str, ...]
     answer: int | None = None
     group: str | None = None
+    where: str = field(default="", compare=False, repr=False)
+
+    @property
+    def asked(self) -> str:
+        """What is equal in questions that ask the same, whatever their choices and ids; the 90/10 split hashes it.
+
+        The text, but for white space, Unicode's forms and case; the id where there is no text (BLiMP).
+        """
+        return " ".join(canonical(self.text).split()).casefold() or self.id
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.where or f"question {self.id!r}"
 
 
 @dataclass(frozen=True)
@@ -31,8 +48,10 @@ class Example:
         prompt: Text the completion follows; may be empty.
         completion: Text whose likelihood is trained or measured, with the space that separates it from the prompt.
         right: Whether the completion is a right answer.
+        where: File and line that it was read from, for messages; empty where it was made in memory.
     """
 
     prompt: str
     completion: str
     right: bool
+    where: str = field(default="", compare=False, repr=False)

@@ -1,22 +1,37 @@
 """Where questions come from: `load(SOURCE)` for a benchmark's name, `hf:owner/name`, a file or a folder."""
 
+import codecs
 import csv
 import difflib
 import hashlib
 import io
 import json
+import logging
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from likra.builtin import WORLD, WORLD_SOURCES
 from likra.errors import InputError
 from likra.questions.equal import canonical
-from likra.questions.formats import Form, Record, Unusable, recognise
+from likra.questions.formats import (
+    MEANINGS,
+    Form,
+    Open,
+    Record,
+    Unusable,
+    count_known,
+    identity_of,
+    matters,
+    recognise,
+)
 from likra.questions.question import Example, Question
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -107,6 +122,27 @@ def load(source: str) -> Source:
     Raises:
         InputError: The source is missing, of no known form, or has a record that breaks its form's rules.
     """
+    found = _load(source)
+    known = {question.asked for question in found.questions.get("train", [])}
+    for split, questions in found.questions.items():
+        repeated = 0 if split == "train" else sum(question.asked in known for question in questions)
+        if repeated:
+            logger.warning(
+                "%s: %d of the %d %s questions are asked in its train split too.",
+                source,
+                repeated,
+                len(questions),
+                split,
+            )
+    return found
+
+
+def _load(source: str) -> Source:
+    path = Path(source)
+    named = source in WORLD_SOURCES or source in HUB
+    if named and _holds_data(path):
+        logger.warning("%s: is read from the folder of that name, not from likra's own source.", source)
+        return _collect(source, _folder_records(path))
     if source in WORLD_SOURCES:
         return _collect(source, _file_records(WORLD_SOURCES[source], None))
     if source.partition(":")[0] == "arc-paper":
@@ -116,7 +152,6 @@ def load(source: str) -> Source:
     if source.startswith("hf:"):
         repository, _, configuration = source[3:].partition(":")
         return _collect(source, _hub_records(((repository, configuration or None),)))
-    path = Path(source)
     if path.is_dir():
         return _collect(source, _folder_records(path))
     if path.is_file():
@@ -136,6 +171,7 @@ _Located = tuple[str, str | None, Record]
 def _collect(name: str, records: Iterable[_Located]) -> Source:
     forms: dict[frozenset[str], Form] = {}
     source: Source | None = None
+    found: list[tuple[str, str | None, Question | Open]] = []
     for where, split, record in records:
         keys = frozenset(record)
         form = forms.get(keys)
@@ -147,9 +183,7 @@ def _collect(name: str, records: Iterable[_Located]) -> Source:
             raise InputError(f"{where}: is of the form {form.name}, but the records before it are {source.form}.")
         try:
             item = form.read(record)
-            _check_text(item)
-            if isinstance(item, Question) and len(item.choices) > 1 and len(set(map(canonical, item.choices))) == 1:
-                raise Unusable("all of its choices are the same text")  # BLiMP has such pairs
+            _check(item.question if isinstance(item, Open) else item)
         except Unusable as error:
             source.skipped[str(error)] = source.skipped.get(str(error), 0) + 1
             continue
@@ -163,27 +197,103 @@ def _collect(name: str, records: Iterable[_Located]) -> Source:
             raise InputError(
                 f"{where}: its fields are not as the form {form.name} has them ({type(error).__name__}: {error})."
             ) from None
-        if isinstance(item, Question):
-            source.questions.setdefault(split or _hash_split(item.id), []).append(item)
+        if isinstance(item, Example):
+            source.examples.setdefault(split or "train", []).append(replace(item, where=where))
         else:
-            source.examples.setdefault(split or "train", []).append(item)
+            found.append((where, split, item))
     if source is None:
         raise InputError(f"{name}: holds no records; nothing can be learned or judged from it.")
-    if not source.questions and not source.examples:
+    if not found and not source.examples:
         raise InputError(f"{name}: none of its records can be used: {'; '.join(source.skipped)}.")
-    source.questions = {split: source.questions[split] for split in SPLITS if split in source.questions}
+    questions = _identified(name, _decided(found))
+    asked = [question.asked for question in questions]
+    # What is asked decides the side, so that records of one question stay together.
+    sides = {text: split for text, (_, split, _) in zip(asked, found, strict=True) if split}
+    parts: dict[str, list[Question]] = {split: [] for split in SPLITS}
+    for text, (_, split, _), question in zip(asked, found, questions, strict=True):
+        parts[split or sides.get(text) or _hash_split(text)].append(question)
+    source.questions = {split: part for split, part in parts.items() if part}
     return source
 
 
-def _check_text(item: Question | Example) -> None:
-    """Raise UnicodeEncodeError if JSON's escapes made something that is no text."""
+def _decided(found: Sequence[tuple[str, str | None, Question | Open]]) -> list[Question]:
+    """The questions, with open answers read in the one way that all answers of their file, or of all files, admit."""
+    ways: dict[str, set[str]] = {}
+    for where, _, item in found:
+        if isinstance(item, Open):
+            ways.setdefault(_file_of(where), set(item.places)).intersection_update(item.places)
+    shared = set.intersection(*ways.values()) if ways else set()
+    questions = []
+    for where, _, item in found:
+        if isinstance(item, Question):
+            questions.append(replace(item, where=where))
+            continue
+        file = _file_of(where)
+        if not ways[file]:
+            raise _mixed([(place, other) for place, _, other in found if _file_of(place) == file])
+        meant = {meaning: item.places[meaning] for meaning in MEANINGS if meaning in (shared or ways[file])}
+        if len(set(meant.values())) > 1:
+            (one, first), (_, second), *_ = {place: (meaning, place) for meaning, place in meant.items()}.values()
+            way = "add a field 'labels' that names the choices, or in JSON give the index as a number"
+            if item.field != "answer":
+                way = "give a list 'choices', and the index from 0 as 'answer'"
+            raise InputError(
+                f"{where}: field {item.field!r} is {item.answer!r}, which is {MEANINGS[one]} {first} but could mean "
+                f"choice {second} too, and no other record tells which; {way}."
+            )
+        questions.append(replace(item.question, answer=next(iter(meant.values())), where=where))
+    return questions
+
+
+def _file_of(where: str) -> str:
+    return where.rpartition(", ")[0]
+
+
+def _mixed(found: Iterable[tuple[str, Question | Open]]) -> InputError:
+    """What to say of a file whose answers are not all written in one way."""
+    answers = [(where, item) for where, item in found if isinstance(item, Open)]
+    [(usual, _)] = Counter(meaning for _, item in answers for meaning in item.places).most_common(1)
+    where, odd = next((where, item) for where, item in answers if usual not in item.places)
+    [(meaning, place), *_] = odd.places.items()
+    return InputError(
+        f"{where}: field {odd.field!r} is {odd.answer!r}, {MEANINGS[meaning]} {place}, but elsewhere in the file it is "
+        f"{MEANINGS[usual].removesuffix(' of choice')}; write all answers of a file in one way."
+    )
+
+
+def _identified(name: str, questions: list[Question]) -> list[Question]:
+    """The questions, with another id for those that share theirs with a question that differs from them."""
+    of_id: dict[str, Question] = {}
+    shared = {question.id for question in questions if of_id.setdefault(question.id, question) != question}
+    if not shared:
+        return questions
+    count = sum(question.id in shared for question in questions)
+    logger.warning(
+        "%s: %d of %d records have an id that another record has too (%s); they are told apart by their content.",
+        name,
+        count,
+        len(questions),
+        ", ".join(map(repr, sorted(shared)[:3])),
+    )
+    return [
+        replace(question, id=identity_of(question.id, question.text, *question.choices, str(question.answer)))
+        if question.id in shared
+        else question
+        for question in questions
+    ]
+
+
+def _check(item: Question | Example) -> None:
+    """Raise UnicodeEncodeError if JSON's escapes made something that is no text, Unusable if there is no choice."""
     texts = (item.text, *item.choices) if isinstance(item, Question) else (item.prompt, item.completion)
     "".join(texts).encode()
+    if isinstance(item, Question) and len(item.choices) > 1 and len(set(map(canonical, item.choices))) == 1:
+        raise Unusable("all of its choices are the same text")  # BLiMP has such pairs
 
 
-def _hash_split(identity: str) -> str:
+def _hash_split(asked: str) -> str:
     # A stable hash, so that a question stays on its side when others are added or removed.
-    fraction = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") / 2**64
+    fraction = int.from_bytes(hashlib.sha256(asked.encode()).digest()[:8], "big") / 2**64
     return "test" if fraction < TEST_SHARE else "train"
 
 
@@ -192,26 +302,45 @@ def _split_of(stem: str) -> str | None:
     return next((_SPLIT_NAMES[word] for word in words if word in _SPLIT_NAMES), None)
 
 
+def _holds_data(folder: Path) -> bool:
+    """Whether a folder is one of questions, rather than of a model or of heads."""
+    if not folder.is_dir() or any((folder / name).exists() for name in ("config.json", "likra.json")):
+        return False
+    return bool(_parts(folder))
+
+
+def _parts(folder: Path) -> dict[Path, str | None]:
+    """The data files of a folder and, where it has one for each split (as MMLU), its folders; with their splits."""
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and _files(path))
+    splits = {path: _split_of(path.name) for path in inner}
+    return {path: _split_of(path.stem) for path in _files(folder)} | (splits if any(splits.values()) else {})
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
+
+
 def _folder_records(folder: Path) -> Iterator[_Located]:
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
-    if not files:
+    splits = _parts(folder)
+    if not splits:
         raise InputError(f"{folder}: holds no {', '.join(SUFFIXES)} file.")
-    splits = {path: _split_of(path.stem) for path in files}
     named = sum(split is not None for split in splits.values())
-    if named not in (0, len(files)):
-        odd = next(path for path in files if splits[path] is None)
+    if named not in (0, len(splits)):
+        odd = next(path for path in splits if splits[path] is None)
         raise InputError(
             f"{odd}: names no split, but other files of its folder do; put train, dev or test in its name."
         )
-    for path in files:
-        yield from _file_records(path, splits[path])
+    for path, split in splits.items():
+        for file in _files(path) if path.is_dir() else [path]:
+            yield from _file_records(file, split)
 
 
 def _file_records(path: Path, split: str | None) -> Iterator[_Located]:
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
-    if path.suffix not in readers:
+    suffix = path.suffix.lower()
+    if suffix not in readers:
         raise InputError(f"{path}: files of type {path.suffix or 'none'} are not read; use {', '.join(SUFFIXES)}.")
-    for where, record in readers[path.suffix](path):
+    for where, record in readers[suffix](path):
         own = record.get("split") if split is None else None
         if own is not None and (not isinstance(own, str) or own not in _SPLIT_NAMES):
             raise InputError(f"{where}: field 'split' is {own!r}; use one of {', '.join(SPLITS)}.")
@@ -220,7 +349,10 @@ def _file_records(path: Path, split: str | None) -> Iterator[_Located]:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        # A spreadsheet's "Unicode text" is UTF-16, and says so by its first two bytes.
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); convert it.") from None
     except OSError as error:
@@ -265,23 +397,65 @@ def _object(record: Any, where: str) -> Record:
 
 def _csv(path: Path) -> Iterator[tuple[str, Record]]:
     csv.field_size_limit(2**31 - 1)
-    reader = csv.DictReader(io.StringIO(_text_of(path), newline=""))
+    text = _text_of(path)
+    named = re.match('"?sep=(.)"?\n', text, re.IGNORECASE)  # a spreadsheet's own note
+    body = text[named.end() :] if named else text
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=named[1] if named else _delimiter(text))
     try:
-        rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+        # A spreadsheet writes a blank line as one of empty cells.
+        rows = [(f"{path}, line {reader.line_num + bool(named)}", row) for row in reader if any(row)]
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: is no CSV ({error}); mend it.") from None
-    for where, row in rows:
-        if None in row or None in row.values():
-            raise InputError(f"{where}: has more or fewer values than the header has fields; mend the line.")
-        unpaired = "completion" in row
-        yield where, {key: _csv_value(key, value, where, unpaired) for key, value in row.items()}
+        raise InputError(f"{path}, line {reader.line_num + bool(named)}: is no CSV ({error}); mend it.") from None
+    if not rows:
+        return
+    if _is_mmlu(rows[0][1]):
+        for where, row in rows:
+            if len(row) != len(rows[0][1]):
+                raise InputError(f"{where}: has {len(row)} values, but the first line has {len(rows[0][1])}; mend it.")
+            question, *choices, answer = row
+            labels = [chr(ord("A") + place) for place in range(len(choices))]
+            yield where, {"question": question, "choices": choices, "labels": labels, "answer": answer}
+        return
+    (_, header), *rest = rows
+    header = [name.strip() for name in header]
+    if twice := next((name for name in header if name and header.count(name) > 1), None):
+        raise InputError(f"{path}: its header has the field {twice!r} twice; name each field once.")
+    for where, row in rest:
+        if len(row) != len(header):
+            raise InputError(
+                f"{where}: has more or fewer values than the header has fields ({len(row)}, not {len(header)}); mend "
+                "the line, or part the values by commas."
+            )
+        unpaired = "completion" in header
+        yield where, {key: _csv_value(key, value, where, unpaired) for key, value in zip(header, row, strict=True)}
+
+
+def _delimiter(text: str) -> str:
+    """What parts the values of a CSV file: of a comma, and what spreadsheets write for it, what its header shows."""
+
+    head = text[:100_000]  # enough for a first line
+
+    def first(delimiter: str) -> list[str]:
+        try:
+            return next((row for row in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) if any(row)), [])
+        except csv.Error:
+            return []
+
+    marks = (",", ";", "\t", "|")
+    return max(marks, key=lambda mark: (count_known(first(mark)), _is_mmlu(first(mark))))  # the first of equals
+
+
+def _is_mmlu(row: Sequence[str]) -> bool:
+    """Whether a CSV file's first line is a question, its choices, and a letter, as in MMLU's files, and no header."""
+    letters = [chr(ord("A") + place) for place in range(len(row) - 2)]
+    return len(letters) > 1 and row[-1] in letters and not count_known(row)
 
 
 def _csv_value(key: str, value: str, where: str, unpaired: bool) -> Any:
-    if key in ("choices", "labels", "endings"):
+    if key in ("choices", "options", "labels", "endings"):
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise InputError(f'{where}: field {key!r} is not a JSON list; in CSV write ["one", "two"].') from None
     if unpaired and key == "label" and value.lower() in ("true", "false", "0", "1"):
         return value.lower() in ("true", "1")
@@ -289,15 +463,49 @@ def _csv_value(key: str, value: str, where: str, unpaired: bool) -> Any:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
-    import pyarrow
     from pyarrow import parquet
 
     try:
-        rows = parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: is not a readable Parquet file ({str(error).splitlines()[0]}).") from None
-    for index, row in enumerate(rows):
+        file = parquet.ParquetFile(path)
+        names = file.schema_arrow.names
+        if len(set(names)) < len(names):
+            raise ValueError("two of its columns have one name")
+    except MemoryError:
+        raise
+    except Exception as error:  # pyarrow's share no base class, and it passes on those of others
+        raise InputError(f"{path}: is not a readable Parquet file ({_first_line(error)}).") from None
+    for index, row in enumerate(_rows(str(path), names, lambda name: file.read(columns=[name]).column(name))):
         yield f"{path}, row {index}", row
+
+
+def _rows(where: str, names: Sequence[str], column: Callable[[str], Any]) -> Iterator[Record]:
+    """The rows of pyarrow's columns, without those that cannot be read and need not be."""
+    columns: dict[str, list[Any]] = {}
+    for name in names:
+        row = None
+        try:
+            values = column(name)
+            try:
+                columns[name] = values.to_pylist()
+            except Exception:
+                for row, value in enumerate(values):  # noqa: B007  # where it fails
+                    value.as_py()
+                raise
+        except MemoryError:
+            raise
+        except Exception as error:  # as above
+            if matters(name):
+                place = "" if row is None else f", row {row}"
+                raise InputError(
+                    f"{where}{place}: field {name!r} cannot be read ({type(error).__name__}: {_first_line(error)}); "
+                    "mend it."
+                ) from None
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
+
+
+def _first_line(error: Exception) -> str:
+    return textwrap.shorten((str(error).splitlines() or [""])[0], 160)
 
 
 def _hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[_Located]:
@@ -334,8 +542,10 @@ def _hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[_Located]:
                 known = known_splits[split]
                 if not alone and known is None:
                     continue
-                for index, row in enumerate(rows):
-                    yield f"{repository} {name or ''} {split}, row {index}", known, row
+                table = rows.with_format("arrow")[:]
+                where = f"{repository} {name or ''} {split}"
+                for index, row in enumerate(_rows(where, table.column_names, table.column)):
+                    yield f"{where}, row {index}", known, row
 
 
 def _arc_paper(name: str) -> Source:
