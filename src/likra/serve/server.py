@@ -24,7 +24,7 @@ class _Server(uvicorn.Server):
     """Ends with what was accepted; at once when it is told so twice."""
 
     def take_signals(self) -> None:
-        """From here on signals come to `handle_exit`, until the process is gone; only the main thread can ask for it."""
+        """From here on signals come to `handle_exit`, until the process is gone; in the main thread only."""
         if threading.current_thread() is threading.main_thread():
             for sig in HANDLED_SIGNALS:
                 signal.signal(sig, self.handle_exit)
