@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import subprocess
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -96,7 +97,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIKRA_CACHE", str(tmp_path / "likra-cache"))
 
 
+def until(happened: Callable[[], Any]) -> None:
+    """Wait for what comes sooner or later."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 Spawn = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @contextlib.contextmanager
@@ -141,7 +151,7 @@ def spawn() -> Iterator[Spawn]:
 
 
 @pytest.fixture
-def run(spawn: Spawn) -> "Callable[..., subprocess.CompletedProcess[str]]":
+def run(spawn: Spawn) -> Run:
     """Runs a command to its end, as `subprocess.run(..., capture_output=True)`; nothing of it outlives the test."""
 
     def finish(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":

@@ -2,8 +2,7 @@
 
 import contextlib
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +45,6 @@ def likra(heads: Path) -> Likra:
 @pytest.fixture(scope="session")
 def world() -> list[Question]:
     return load("world").questions["test"]
-
-
-def until(happened: Callable[[], Any]) -> None:
-    """Wait for what comes sooner or later."""
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextlib.contextmanager

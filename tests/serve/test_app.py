@@ -17,8 +17,8 @@ from likra.questions import Question
 from likra.serve import Limits, bind, check_key
 from likra.serve.batcher import Batcher
 from likra.serve.metrics import Metrics
-from tests.conftest import PATIENCE
-from tests.serve.conftest import Held, client, until
+from tests.conftest import PATIENCE, until
+from tests.serve.conftest import Held, client
 
 # What a likelihood was read together with may change the last bits of a float32.
 close = {"rel": 1e-5, "abs": 1e-4}

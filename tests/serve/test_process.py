@@ -24,8 +24,7 @@ from likra.cli import serve
 from likra.errors import InputError
 from likra.questions import Question
 from likra.serve import server as server_module
-from tests.conftest import PATIENCE, Spawn
-from tests.serve.conftest import until
+from tests.conftest import PATIENCE, Run, Spawn, until
 
 HELD = Path(__file__).with_name("held.py")
 ANSWERING = "likra: answering what was accepted; Ctrl-C again ends at once"
@@ -185,9 +184,7 @@ _MOMENTS = """
 
 @posix
 @pytest.mark.parametrize("moment", ["ready", "starting", "started", "stopped", "returned", "exit"])
-def test_told_twice_at_any_moment(
-    moment: str, run: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
-) -> None:
+def test_told_twice_at_any_moment(moment: str, run: Run, tmp_path: Path) -> None:
     script = tmp_path / "moments.py"
     script.write_text(textwrap.dedent(_MOMENTS))
     done = run([sys.executable, str(script), moment])
