@@ -135,6 +135,22 @@ def test_calibrated_heads_give_probabilities_and_abstain(calibrated: Likra, worl
         assert "calibrate" in said(server.post("/v1/score", json=asked(question, weight=0.5, min_confidence=0.5)))
 
 
+def test_a_document_that_is_sent_twice_is_as_relevant_as_once(calibrated: Likra, world: list[Question]) -> None:
+    question = world[2]
+    with client(calibrated) as server:
+
+        def relevance(*more: str) -> dict[int, float]:
+            sent = {"query": question.text, "documents": [*question.choices, *more]}
+            results = server.post("/v1/rerank", json=sent).json()["results"]
+            return {result["index"]: result["relevance_score"] for result in results}
+
+        once = relevance()
+        for copy in (question.choices[0], f" {question.choices[0]}\u00a0"):
+            twice = relevance(copy)
+            assert {place: twice[place] for place in once} == pytest.approx(once, abs=1e-3)
+            assert twice[len(once)] == twice[0]
+
+
 def test_without_calibration_there_is_no_confidence_to_ask_for(server: TestClient, world: list[Question]) -> None:
     response = server.post("/v1/score", json=asked(world[0], min_confidence=0.5))
     assert response.status_code == 422 and "calibrate" in said(response)
