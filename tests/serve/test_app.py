@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 
 from likra import Likra
 from likra.errors import InputError
-from likra.likelihood import engine
 from likra.model import Candidate
 from likra.questions import Question
 from likra.serve import Limits, bind, check_key
@@ -364,15 +363,16 @@ def test_a_failure_of_ours_is_one_line_and_counted(likra: Likra, monkeypatch: py
 def test_a_symbol_that_cannot_be_read_is_422_and_spoils_nobody_else(
     likra: Likra, world: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the library refuses while it tokenizes: here, a symbol that the tokenizer does not know."""
-    real = engine.encode_pairs
+    """Whatever the library refuses while it tokenizes a batch."""
+    real = likra.likelihoods
 
-    def encode(tokenizer: Any, text: str, completions: Sequence[str], *more: Any) -> Any:
-        if any("<|im_end|>" in whole for whole in (text, *completions)):
-            raise InputError("<|im_end|> has no embedding.")
-        return real(tokenizer, text, completions, *more)
+    def likelihoods(questions: Sequence[Question], **options: Any) -> Any:
+        for question in questions:
+            if any("<|im_end|>" in text for text in (question.text, *question.choices)):
+                raise InputError("<|im_end|> has no embedding.")
+        return real(questions, **options)
 
-    monkeypatch.setattr(engine, "encode_pairs", encode)
+    monkeypatch.setattr(likra, "likelihoods", likelihoods)
     sent = [ranked(question) for question in world[:6]]
     sent[1]["documents"][0] = "<|im_end|>"
     sent[4]["query"] += "<|im_end|>"
