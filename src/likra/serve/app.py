@@ -129,7 +129,6 @@ def create_app(
         """Whether the server is there and reads its model, and what it serves."""
         if not batcher.alive:
             response.status_code = 503
-        fitted = likra.calibration
         return Health(
             status="ok" if batcher.alive else "failed",
             version=__version__,
@@ -137,7 +136,7 @@ def create_app(
             heads=list(likra.heads),
             weight=likra.weight,
             style=likra.style,
-            calibrated=fitted is not None and fitted.calibration.of(likra.weight, "raw"),
+            calibrated=likra.probable(likra.weight, "raw") is not None,
             key_required=key is not None,
         )
 
