@@ -94,7 +94,7 @@ def serve(
     if weight is not None:
         check_weight(weight)
         likra.weight = weight
-    if likra.calibration and not likra.calibration.calibration.of(likra.weight, "raw"):
+    if likra.calibration and not likra.probable(likra.weight, "raw"):
         options.note("these heads are calibrated for another weight or normalisation; no probabilities are served")
     if api_key is None and not bound.getsockname()[0].startswith("127.") and bound.getsockname()[0] != "::1":
         options.note(f"whoever can reach {host} can use this server; give it a key (LIKRA_API_KEY)")
