@@ -1,10 +1,20 @@
 """Small models and data that every test can use; nothing here needs a network."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Several test processes at once: one thread each, here and in what they start. Before torch, which counts them once.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import psutil
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -24,6 +34,9 @@ from transformers import (
 
 from likra.heads import Base, as_base
 from likra.questions import Question
+
+#: Seconds after which what a test waits for will not come: no measure of speed, but an end to waiting.
+PATIENCE = 300
 
 VOCABULARY = 320
 WINDOW = 8  # sliding window of the tiny models that have one; prompts in the tests are longer
@@ -82,6 +95,73 @@ _TEXT = [
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds likelihoods that another, or this machine's user, has kept."""
     monkeypatch.setenv("LIKRA_CACHE", str(tmp_path / "likra-cache"))
+
+
+def until(happened: Callable[[], Any]) -> None:
+    """Wait for what comes sooner or later."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+Spawn = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@contextlib.contextmanager
+def spawning() -> Iterator[Spawn]:
+    """What starts processes as Popen does; they, and all that they started, are gone when it is left."""
+    mark = uuid.uuid4().hex
+    started: list[subprocess.Popen[str]] = []
+
+    def spawn(command: list[str], **options: Any) -> "subprocess.Popen[str]":
+        environment = {**options.pop("env", os.environ), "LIKRA_TEST_PROCESS": mark}
+        process = subprocess.Popen(command, text=True, start_new_session=True, env=environment, **options)
+        started.append(process)
+        return process
+
+    try:
+        yield spawn
+    finally:
+        # By the mark: a launcher's workers are in groups of their own, and have no parent once it has died.
+        while started and (left := [process for process in psutil.process_iter() if _bears(process, mark)]):
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, timeout=PATIENCE)
+        for child in started:
+            child.wait(PATIENCE)
+            for pipe in filter(None, (child.stdin, child.stdout, child.stderr)):
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def _bears(process: psutil.Process, mark: str) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get("LIKRA_TEST_PROCESS") == mark
+    return False
+
+
+@pytest.fixture
+def spawn() -> Iterator[Spawn]:
+    """Starts processes that end with the test, whatever happens in it."""
+    with spawning() as start:
+        yield start
+
+
+@pytest.fixture
+def run(spawn: Spawn) -> Run:
+    """Runs a command to its end, as `subprocess.run(..., capture_output=True)`; nothing of it outlives the test."""
+
+    def finish(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
+        sent = options.pop("input", None)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = spawn(command, **pipes, **options)
+        output, errors = process.communicate(sent, timeout=PATIENCE)
+        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+    return finish
 
 
 @pytest.fixture(scope="session")

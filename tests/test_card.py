@@ -24,7 +24,7 @@ from likra.judge import wilson
 from likra.report.card_curve import keep_curve
 from likra.saved import read_evaluations, record_evaluation
 from likra.study.results import save_rows
-from tests.conftest import write_questions
+from tests.conftest import PATIENCE, write_questions
 from tests.test_hub import REPOSITORY, commit_of, put
 
 FAST = Recipe(learning_rate=1e-2, batch_size=4, rank=4)
@@ -70,7 +70,7 @@ def test_code_pasted_from_the_card_gives_likras_numbers(world_heads: Path, tmp_p
     done = subprocess.run(
         [sys.executable, "-c", script],
         input="\0".join((with_likra, with_peft)),
-        env=environment, cwd=tmp_path, capture_output=True, text=True, check=True,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=PATIENCE,
     )  # fmt: skip
     ranked, pasted, _ = done.stdout.split("--\n")
     likra = Likra.from_pretrained(world_heads)

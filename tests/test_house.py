@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import PATIENCE
+
 SOURCE = Path(__file__).parents[1] / "src" / "likra"
 ROOMS = ["questions", "reading", "heads", "likelihood", "judge", "generation", "mining", "saved", "card"]
 ROOMS += ["model", "study", "report", "world", "serve", "integrations", "cli"]
@@ -41,7 +43,7 @@ def test_only_the_world_knows_the_world() -> None:
 def test_rooms_without_torch() -> None:
     for name in ("questions", "judge"):
         script = f"import sys, likra.{name}; sys.exit('torch' in sys.modules)"
-        assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0, name
+        assert subprocess.run([sys.executable, "-c", script], check=False, timeout=PATIENCE).returncode == 0, name
 
 
 def test_nothing_loads_pickles() -> None:

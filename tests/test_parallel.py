@@ -1,7 +1,6 @@
 """Two processes against one: the same heads, the same table."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors.torch import load_file
 
 from likra.likelihood import Likelihoods
 from likra.questions import Question
-from tests.conftest import write_questions
+from tests.conftest import Run, write_questions
 
 #: Sums over a batch are taken in another order, and where a gradient is nothing but rounding, Adam makes a step of it:
 #: a tenth of one step, as in tests/heads/test_training.py.
@@ -20,41 +19,35 @@ WEIGHTS, LIKELIHOODS = 1e-4, 1e-4
 # Without --cpu, which would want MPI; where there is no GPU the processes find that out themselves, and use gloo.
 ACCELERATE = [
     *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
-    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    *("--num_machines", "1", "--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no"),
 ]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 
 
-def run(launcher: list[str], *arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LIKRA_CACHE": str(cache)}
-    return subprocess.run(
-        [*launcher, "-m", "likra", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=300,
-    )
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "LIKRA_CACHE": str(cache)}
 
 
 @pytest.mark.parametrize(("launcher", "activation"), [(ACCELERATE, "everywhere"), (TORCHRUN, "answer")])
 def test_two_processes_give_what_one_gives(
-    launcher: list[str], activation: str, model_folder: Path, questions: list[Question], tmp_path: Path
+    run: Run, launcher: list[str], activation: str, model_folder: Path, questions: list[Question], tmp_path: Path
 ) -> None:
     data = str(write_questions(tmp_path / "data.jsonl", questions))
     results = {}
     for name, start in (("one", [sys.executable]), ("two", launcher)):
         out = tmp_path / name
         trained = run(
-            start, "train", str(model_folder), "--data", data, "--out", str(out), "--lr", "1e-3", "--batch-size", "3",
-            "--grad-accum", "2", "--rank", "4", "--activation", activation, cache=tmp_path / "cache" / name,
+            [*start, "-m", "likra", "train", str(model_folder), "--data", data, "--out", str(out), "--lr", "1e-3",
+             "--batch-size", "3", "--grad-accum", "2", "--rank", "4", "--activation", activation],
+            env=environment(tmp_path / "cache" / name),
         )  # fmt: skip
         assert trained.returncode == 0, trained.stderr
         assert trained.stdout.count("Heads are in") == 1
         table = tmp_path / f"{name}.parquet"
         judged = run(
-            start, "eval", str(tmp_path / "one"), "--data", data, "--split", "all", "--save-likelihoods", str(table),
-            cache=tmp_path / "cache" / name,
+            [*start, "-m", "likra", "eval", str(tmp_path / "one"), "--data", data, "--split", "all",
+             "--save-likelihoods", str(table)],
+            env=environment(tmp_path / "cache" / name),
         )  # fmt: skip
         assert judged.returncode == 0, judged.stderr
         assert judged.stdout.count("Likra against SFT") == 1
@@ -67,7 +60,8 @@ def test_two_processes_give_what_one_gives(
     assert results["one"][2] == results["two"][2]
 
 
-def test_bad_input_ends_every_process(tmp_path: Path) -> None:
-    found = run(TORCHRUN, "eval", str(tmp_path / "nothing"), "--data", "world", cache=tmp_path)
+def test_bad_input_ends_every_process(run: Run, tmp_path: Path) -> None:
+    command = [*TORCHRUN, "-m", "likra", "eval", str(tmp_path / "nothing"), "--data", "world"]
+    found = run(command, env=environment(tmp_path))
     assert found.returncode != 0
     assert "likra: error:" in found.stderr and "no such folder" in found.stderr

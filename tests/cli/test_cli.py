@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from likra.cli import app as app_module
 from likra.likelihood import Likelihoods
 from likra.questions import Question
-from tests.conftest import tiny_base, write_questions
+from tests.conftest import PATIENCE, tiny_base, write_questions
 
 FAST = ["--lr", "1e-2", "--rank", "4", "--batch-size", "4"]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -179,7 +179,7 @@ def test_help_teaches() -> None:
 
 def test_help_does_not_wait_for_torch() -> None:
     script = "import sys, likra.cli.app; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=PATIENCE).returncode == 0
 
 
 # Bad input: one line that names the place and the remedy, exit code 2, nothing half-written.
@@ -311,7 +311,7 @@ def test_a_hub_name_without_a_network(heads: Path, data: Path, tmp_path: Path) -
     ):
         done = subprocess.run(
             [sys.executable, "-m", "likra.cli.app", *map(str, command)],
-            env=environment, capture_output=True, text=True, check=False,
+            env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
         assert done.returncode == 2 and done.stdout == ""
         [line] = done.stderr.strip().splitlines()

@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -19,7 +18,7 @@ from likra.heads import training as training_module
 from likra.questions import TokenPair, encode_pair
 from likra.questions.tokens import common_ending
 from likra.reading import can_share
-from tests.conftest import ARCHITECTURES, tiny_base
+from tests.conftest import ARCHITECTURES, Run, tiny_base
 
 #: What a head may differ by between a stack and alone, after all steps. Sums are taken in another order, and where a
 #: gradient is nothing but rounding, Adam makes a step of it; so in float32 the bound is a tenth of one step (1e-3). In
@@ -240,20 +239,20 @@ _KILLED = """
 """
 
 
-def test_a_killed_run_goes_on_to_bit_identical_weights(model_folder: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_bit_identical_weights(run: Run, model_folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(textwrap.dedent(_KILLED))
     root = Path(__file__).parents[2]
 
-    def run(state: str, out: str, kill_at: int) -> int:
+    def train(state: str, out: str, kill_at: int) -> int:
         command = [sys.executable, str(script), str(model_folder), str(tmp_path / state), str(tmp_path / out)]
         environment = {**os.environ, "PYTHONPATH": str(root)}
-        return subprocess.run([*command, str(kill_at)], env=environment, cwd=root, check=False).returncode
+        return run([*command, str(kill_at)], env=environment, cwd=root).returncode
 
-    assert run("whole-state", "whole", 0) == 0
-    assert run("state", "killed", 8) == -signal.SIGKILL  # between two states: steps 7 and 8 are lost
+    assert train("whole-state", "whole", 0) == 0
+    assert train("state", "killed", 8) == -signal.SIGKILL  # between two states: steps 7 and 8 are lost
     assert not (tmp_path / "killed").exists()
-    assert run("state", "killed", 0) == 0
+    assert train("state", "killed", 0) == 0
     for name in ("a", "b"):
         file = f"{name}/adapter_model.safetensors"
         assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -389,13 +388,15 @@ def test_every_option_is_the_harnesss(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(lacking.exception, InputError) and "likra[harness]" in str(lacking.exception)
 
 
-def test_the_harnesss_own_command_line(heads: Path, tasks: Path, runs: dict[str, Run], tmp_path: Path) -> None:
+def test_the_harnesss_own_command_line(
+    run: Any, heads: Path, tasks: Path, runs: dict[str, Run], tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "likra", "lm_eval", "--model", "likra"]
     command += ["--model_args", f"heads={heads},weight=1.0", "--tasks", "likra_arc,likra_blimp"]
     command += ["--include_path", str(tasks), "--limit", "8", "--num_fewshot", "0", "--use_cache", str(tmp_path / "db")]
     command += ["--output_path", str(tmp_path / "out"), "--log_samples"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = run(command, env=environment)
     assert done.returncode == 0, done.stderr
     assert "|likra_arc" in done.stdout
     [file] = tmp_path.glob("out/**/results_*.json")

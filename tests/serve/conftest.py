@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from likra import Likra, Recipe
+from likra.likelihood import Likelihoods
 from likra.questions import Question, load
 from likra.serve import Limits, bind, create_app
+from tests.conftest import PATIENCE
 
 
 @pytest.fixture(scope="session")
@@ -52,16 +54,40 @@ def client(likra: Any, limits: Limits | None = None, **options: Any) -> Iterator
         yield found
 
 
+class Held:
+    """A likra whose model begins to read, and goes on only when it is let go."""
+
+    def __init__(self, likra: Likra) -> None:
+        self._likra = likra
+        self.reading, self._go = threading.Event(), threading.Event()
+
+    def __enter__(self) -> "Held":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go, for good: leave it before the server, which waits for its model."""
+        self._go.set()
+
+    def likelihoods(self, questions: Sequence[Question], memory: int | None = None) -> Likelihoods:
+        self.reading.set()
+        assert self._go.wait(PATIENCE)
+        return self._likra.likelihoods(questions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._likra, name)
+
+
 @contextlib.contextmanager
 def listening(app: FastAPI) -> Iterator[str]:
     """The address of an application that runs in a thread."""
     bound = bind("127.0.0.1", 0)
     bound.listen(128)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=PATIENCE))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(PATIENCE)
+        assert not thread.is_alive()

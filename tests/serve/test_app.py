@@ -2,9 +2,8 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,11 +11,13 @@ from fastapi.testclient import TestClient
 
 from likra import Likra
 from likra.errors import InputError
-from likra.likelihood import Likelihoods
 from likra.model import Candidate
 from likra.questions import Question
 from likra.serve import Limits, bind, check_key
-from tests.serve.conftest import client
+from likra.serve.batcher import Batcher
+from likra.serve.metrics import Metrics
+from tests.conftest import PATIENCE, until
+from tests.serve.conftest import Held, client
 
 # What a likelihood was read together with may change the last bits of a float32.
 close = {"rel": 1e-5, "abs": 1e-4}
@@ -41,6 +42,11 @@ def same(choice: dict[str, Any], candidate: Candidate) -> None:
     assert choice.pop("text") == expected.pop("text")
     assert choice.pop("probability") == expected.pop("probability")
     assert choice == pytest.approx(expected, **close)
+
+
+def together(candidates: int) -> Limits:
+    """Limits under which so many candidates are awaited, and read together."""
+    return Limits(max_wait=PATIENCE, max_batch=candidates, timeout=PATIENCE)
 
 
 def said(response: Any) -> str:
@@ -74,14 +80,15 @@ def test_a_request_may_have_a_weight_of_its_own(server: TestClient, world: list[
 
 def test_requests_at_the_same_time_are_read_together_and_each_gets_its_own(likra: Likra, world: list[Question]) -> None:
     questions = [question for question in world[:24] for _ in range(2)]
-    with client(likra, Limits(max_wait=0.3)) as server, ThreadPoolExecutor(len(questions)) as pool:
+    limits = together(sum(len(question.choices) for question in questions))
+    with client(likra, limits) as server, ThreadPoolExecutor(len(questions)) as pool:
         found = list(pool.map(lambda question: server.post("/v1/score", json=asked(question)).json(), questions))
         counted = server.get("/metrics").text
     for question, answer in zip(questions, found, strict=True):
         for choice, candidate in zip(answer["choices"], likra.score(question.text, question.choices), strict=True):
             same(choice, candidate)
     assert metric(counted, "likra_batch_candidates_sum") == sum(len(question.choices) for question in questions)
-    assert metric(counted, "likra_batch_candidates_count") < len(questions) / 4
+    assert metric(counted, "likra_batch_candidates_count") == 1
     assert metric(counted, 'likra_requests_total{path="/v1/score",status="200"}') == len(questions)
     assert metric(counted, "likra_waiting_requests") == 0
 
@@ -127,6 +134,22 @@ def test_calibrated_heads_give_probabilities_and_abstain(calibrated: Likra, worl
         assert "calibrate" in said(server.post("/v1/score", json=asked(question, weight=0.5, min_confidence=0.5)))
 
 
+def test_a_document_that_is_sent_twice_is_as_relevant_as_once(calibrated: Likra, world: list[Question]) -> None:
+    question = world[2]
+    with client(calibrated) as server:
+
+        def relevance(*more: str) -> dict[int, float]:
+            sent = {"query": question.text, "documents": [*question.choices, *more]}
+            results = server.post("/v1/rerank", json=sent).json()["results"]
+            return {result["index"]: result["relevance_score"] for result in results}
+
+        once = relevance()
+        for copy in (question.choices[0], f" {question.choices[0]}\u00a0"):
+            twice = relevance(copy)
+            assert {place: twice[place] for place in once} == pytest.approx(once, abs=1e-3)
+            assert twice[len(once)] == twice[0]
+
+
 def test_without_calibration_there_is_no_confidence_to_ask_for(server: TestClient, world: list[Question]) -> None:
     response = server.post("/v1/score", json=asked(world[0], min_confidence=0.5))
     assert response.status_code == 422 and "calibrate" in said(response)
@@ -139,18 +162,62 @@ def test_without_calibration_there_is_no_confidence_to_ask_for(server: TestClien
         ({"question": "Which?", "choices": []}, "choices: List should have at least 1 item"),
         ({"question": "Which?"}, "choices: Field required"),
         ({"question": 7, "choices": ["a"]}, "question: Input should be a valid string"),
-        ({"question": "Which?", "choices": ["a", " "]}, "choice 2 is empty"),
+        ({"question": "Which?", "choices": ["a", " "]}, "choices.1: is empty; give it text"),
         ({"question": "Which?", "choices": ["a"], "wieght": 1}, "wieght: Extra inputs are not permitted"),
         ({"question": "Which?", "choices": ["a"], "weight": 1e9}, "weight: Input should be less than"),
         ({"question": "Which?", "choices": ["a"] * 6}, "6 candidates are more than the 5"),
-        ({"question": "Which?", "choices": ["a", "b" * 101]}, "candidate 2 has 101 characters"),
-        ({"question": "W" * 101, "choices": ["a"]}, "the question has 101 characters"),
+        ({"question": "Which?", "choices": ["a", "b" * 101]}, "choices.1: has 101 characters"),
+        ({"question": "W" * 101, "choices": ["a"]}, "question: has 101 characters"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_one_line(likra: Likra, sent: dict[str, Any], line: str) -> None:
     with client(likra, Limits(max_candidates=5, max_characters=100)) as server:
         response = server.post("/v1/score", json=sent)
         assert response.status_code == 422 and line in said(response)
+
+
+_EITHER = "Input should be text, or an object with `text`"
+
+
+@pytest.mark.parametrize(
+    ("documents", "line"),
+    [
+        (["dog", ""], "documents.1: is empty; give it text"),
+        (["dog", "cat", " \t\n"], "documents.2: is empty"),
+        (["\u00a0\u200b"], "documents.0: is empty"),
+        (["dog", {"text": ""}], "documents.1: is empty"),
+        (["d" * 101], "documents.0: has 101 characters"),
+        ([{"title": "dog"}], f"documents.0: {_EITHER}"),
+        (["dog", {}], f"documents.1: {_EITHER}"),
+        (["dog", None], f"documents.1: {_EITHER}"),
+        (["dog", 7], f"documents.1: {_EITHER}"),
+        (["dog", True], f"documents.1: {_EITHER}"),
+        (["dog", ["cat"]], f"documents.1: {_EITHER}"),
+        (["dog", {"text": None}], f"documents.1: {_EITHER}"),
+        (["dog", {"text": 7}], f"documents.1: {_EITHER}"),
+        (["dog", {"text": {"text": "cat"}}], f"documents.1: {_EITHER}"),
+        (["dog", {"text": ["cat"]}], f"documents.1: {_EITHER}"),
+        ("dog", "documents: Input should be a valid list"),
+        ({"text": "dog"}, "documents: Input should be a valid list"),
+        ([], "documents: List should have at least 1 item"),
+        (["a"] * 6, "6 candidates are more than the 5"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/rerank"])
+def test_a_document_that_cannot_be_ranked_is_named(likra: Likra, path: str, documents: Any, line: str) -> None:
+    with client(likra, Limits(max_candidates=5, max_characters=100)) as server:
+        response = server.post(path, json={"query": "Which?", "documents": documents})
+        assert response.status_code == 422 and said(response).startswith(line)
+        long = server.post(path, json={"query": "W" * 101, "documents": ["dog"]})
+        assert long.status_code == 422 and said(long).startswith("query: has 101 characters")
+
+
+def test_half_a_surrogate_pair_is_said_to_be_one(server: TestClient) -> None:
+    for document in (r'"\ud800"', r'{"text": "\ud800"}'):
+        body = '{"query": "Which?", "documents": ["dog", ' + document + "]}"
+        response = server.post("/v1/rerank", content=body, headers={"content-type": "application/json"})
+        assert response.status_code == 422
+        assert said(response) == "documents.1: Input should be text; it holds half a surrogate pair"
 
 
 def test_an_overlong_candidate_is_refused(likra: Likra) -> None:
@@ -162,7 +229,8 @@ def test_an_overlong_candidate_is_refused(likra: Likra) -> None:
 def test_what_cannot_be_read_does_not_spoil_the_batch_of_others(likra: Likra, world: list[Question]) -> None:
     sent = [asked(question) for question in world[:9]]
     sent[4]["choices"][0] = "olives " * 2000  # longer than the model can read
-    with client(likra, Limits(max_wait=0.3)) as server, ThreadPoolExecutor(9) as pool:
+    limits = together(sum(len(body["choices"]) for body in sent))
+    with client(likra, limits) as server, ThreadPoolExecutor(9) as pool:
         found = list(pool.map(lambda body: server.post("/v1/score", json=body), sent))
     assert [response.status_code for response in found] == [200] * 4 + [422] + [200] * 4
     for response, question in zip(found, world, strict=False):
@@ -181,36 +249,31 @@ def test_a_body_that_is_too_large_is_refused(likra: Likra, declared: bool) -> No
         assert ("content-length" in response.request.headers) is declared
 
 
-class Slow:
-    """A likra whose model takes its time."""
-
-    def __init__(self, likra: Likra, seconds: float) -> None:
-        self._likra, self._seconds = likra, seconds
-
-    def likelihoods(self, questions: Sequence[Question], memory: int | None = None) -> Likelihoods:
-        time.sleep(self._seconds)
-        return self._likra.likelihoods(questions)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._likra, name)
-
-
 def test_overload_is_429_with_the_time_to_wait_and_nothing_else(likra: Likra, world: list[Question]) -> None:
-    limits = Limits(max_batch=4, max_queue=3, timeout=1)
-    with client(Slow(likra, 0.1), limits) as server, ThreadPoolExecutor(20) as pool:
-        found = list(pool.map(lambda question: server.post("/v1/score", json=asked(question)), world[:20]))
-    statuses = [response.status_code for response in found]
-    assert set(statuses) == {200, 429} and statuses.count(200) >= 3
-    for response in found:
-        if response.status_code == 429:
+    held = Held(likra)
+    limits = Limits(max_wait=0, max_batch=4, max_queue=3, timeout=PATIENCE)
+    with client(held, limits) as server, ThreadPoolExecutor(5) as pool, held:
+
+        def ask(question: Question) -> "Future[Any]":
+            return pool.submit(server.post, "/v1/score", json=asked(question))
+
+        taken = [ask(world[0])]
+        assert held.reading.wait(PATIENCE)
+        taken += [ask(question) for question in world[1:4]]
+        until(lambda: metric(server.get("/metrics").text, "likra_waiting_requests") == 3)
+        for question in world[4:20]:
+            response = server.post("/v1/score", json=asked(question))
+            assert response.status_code == 429
             assert int(response.headers["retry-after"]) >= 1 and "try again in" in said(response)
+        assert not any(answer.done() for answer in taken)
+    assert [answer.result().status_code for answer in taken] == [200] * 4
 
 
 def test_who_cannot_be_answered_in_time_is_told_so(likra: Likra, world: list[Question]) -> None:
-    with client(Slow(likra, 1), Limits(timeout=0.2)) as server:
-        start = time.monotonic()
+    held = Held(likra)  # until the answer is there
+    with client(held, Limits(timeout=0.2)) as server, held:
         response = server.post("/v1/score", json=asked(world[0]))
-        assert response.status_code == 429 and time.monotonic() - start < 0.9
+        assert response.status_code == 429 and "no answer within 0.2 s" in said(response)
 
 
 def test_a_key_is_asked_for(likra: Likra, world: list[Question]) -> None:
@@ -295,3 +358,65 @@ def test_a_failure_of_ours_is_one_line_and_counted(likra: Likra, monkeypatch: py
         counted = server.get("/metrics").text
     assert 'path="/v1/score",status="500"} 1.0' in counted
     assert "device is gone" not in answer.text
+
+
+def test_a_symbol_that_cannot_be_read_is_422_and_spoils_nobody_else(
+    likra: Likra, world: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the library refuses while it tokenizes a batch."""
+    real = likra.likelihoods
+
+    def likelihoods(questions: Sequence[Question], **options: Any) -> Any:
+        for question in questions:
+            if any("<|im_end|>" in text for text in (question.text, *question.choices)):
+                raise InputError("<|im_end|> has no embedding.")
+        return real(questions, **options)
+
+    monkeypatch.setattr(likra, "likelihoods", likelihoods)
+    sent = [ranked(question) for question in world[:6]]
+    sent[1]["documents"][0] = "<|im_end|>"
+    sent[4]["query"] += "<|im_end|>"
+    limits = together(sum(len(body["documents"]) for body in sent))
+    with client(likra, limits) as server, ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda body: server.post("/v1/rerank", json=body), sent))
+    assert [response.status_code for response in found] == [200, 422, 200, 200, 422, 200]
+    assert all("has no embedding" in said(found[place]) for place in (1, 4))
+
+
+def test_a_counter_that_fails_is_500_and_the_next_is_answered(
+    likra: Likra, world: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails = True
+    real = Metrics.read
+
+    def read(self: Metrics, candidates: int, seconds: float) -> None:
+        if fails:
+            raise ValueError("no such counter")
+        real(self, candidates, seconds)
+
+    monkeypatch.setattr(Metrics, "read", read)
+    with client(likra) as server:
+        assert server.post("/v1/score", json=asked(world[0])).status_code == 500
+        fails = False
+        assert server.post("/v1/score", json=asked(world[0])).status_code == 200
+        assert server.get("/health").json()["status"] == "ok"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_whose_model_is_not_read_any_more_says_so(
+    likra: Likra, world: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(self: Any) -> None:
+        raise MemoryError
+
+    with client(likra) as server:
+        assert (server.get("/health").status_code, server.get("/health").json()["status"]) == (200, "ok")
+        monkeypatch.setattr(Batcher, "_turn", ends)  # from its next turn on
+        assert server.post("/v1/score", json=asked(world[0])).status_code == 200
+        until(lambda: server.get("/health").status_code == 503)
+        health = server.get("/health").json()
+        assert health["status"] == "failed" and health["model"] == "world-heads"
+        for path, body in (("/v1/score", asked(world[0])), ("/v1/rerank", ranked(world[0]))):
+            response = server.post(path, json=body)
+            assert response.status_code == 503 and "start the server again" in said(response)
+        assert server.get("/metrics").status_code == 200

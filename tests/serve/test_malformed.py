@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import time
 from typing import Any
 
 import httpx
@@ -11,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from likra import Likra
 from likra.serve import Limits, create_app
+from tests.conftest import PATIENCE
 from tests.serve.conftest import client, listening
 from tests.serve.malformed import requests
 
@@ -19,11 +19,9 @@ REFUSED = {400, 408, 413, 422, 429}
 
 def test_malformed_requests_are_refused(likra: Likra) -> None:
     statuses = []
-    with client(likra) as server:
+    with client(likra, Limits(timeout=PATIENCE)) as server:
         for path, headers, body in requests(400):
-            start = time.monotonic()
             response = server.post(path, content=body, headers=headers)
-            assert time.monotonic() - start < 5, (path, headers, body[:200])
             assert response.status_code in REFUSED | {200}, (path, headers, body[:200], response.text)
             if response.status_code != 200:
                 assert list(response.json()) == ["detail"] and len(response.text) < 1000
@@ -40,7 +38,7 @@ def test_answers_keep_to_the_openapi_document(likra: Likra) -> None:
     names = ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"]
     checks = schemathesis.checks.CHECKS.get_by_names(names)
     seen = set()
-    with listening(create_app(likra, "world-heads", Limits(max_wait=0))) as address:
+    with listening(create_app(likra, "world-heads", Limits(max_wait=0, timeout=PATIENCE))) as address:
         schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
         operations = [found.ok() for found in schema.get_all_operations()]
         for operation in operations:
@@ -48,7 +46,7 @@ def test_answers_keep_to_the_openapi_document(likra: Likra) -> None:
             @given(operation.as_strategy())
             @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
             def ask(case: Any) -> None:
-                seen.add((case.path, case.call_and_validate(checks=checks, timeout=10).status_code))
+                seen.add((case.path, case.call_and_validate(checks=checks, timeout=PATIENCE).status_code))
 
             ask()
     assert {path for path, _ in seen} == {"/v1/score", "/v1/rerank", "/v2/rerank", "/rerank", "/health", "/metrics"}
@@ -71,12 +69,11 @@ def test_answers_keep_to_the_openapi_document(likra: Likra) -> None:
 def test_what_is_no_http_ends_soon(likra: Likra, sent: bytes) -> None:
     with listening(create_app(likra, "world-heads", Limits(timeout=0.5))) as address:
         port = int(address.rsplit(":", 1)[1])
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as line:
-            with contextlib.suppress(OSError):
+        # Whoever is not answered waits for longer than the server does, and fails.
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as line:
+            with contextlib.suppress(ConnectionError):
                 line.sendall(sent)
-            start = time.monotonic()
             with contextlib.suppress(ConnectionError):
                 answer = line.recv(1000)
                 assert not answer or answer.split()[1][:1] == b"4"
-            assert time.monotonic() - start < 3
-        assert httpx.get(f"{address}/health", timeout=5).status_code == 200
+        assert httpx.get(f"{address}/health", timeout=PATIENCE).status_code == 200

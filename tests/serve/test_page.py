@@ -10,6 +10,7 @@ import pytest
 from likra import Likra
 from likra.questions import Question
 from likra.serve import create_app
+from tests.conftest import PATIENCE
 from tests.serve.conftest import listening
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -24,7 +25,9 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium is installed")
     root = hasattr(os, "geteuid") and os.geteuid() == 0
     with playwright.sync_playwright() as tools:
-        found = tools.chromium.launch(executable_path=path, args=["--no-sandbox"] if root else [])
+        found = tools.chromium.launch(
+            executable_path=path, args=["--no-sandbox"] if root else [], timeout=1000 * PATIENCE
+        )
         yield found
         found.close()
 
@@ -40,7 +43,7 @@ class Visitor:
 
     def __init__(self, browser: Any, address: str, width: int = 1200) -> None:
         self.page = browser.new_page(viewport={"width": width, "height": 800})
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(1000 * PATIENCE)
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))

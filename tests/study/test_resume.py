@@ -1,19 +1,19 @@
 """Studies that are killed, and studies on a cluster: the same results, and nothing done twice."""
 
 import os
-import random
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.conftest import PATIENCE, Run, Spawn, spawning, until
 
 COMMAND = [sys.executable, "-m", "likra", "study"]
 ARGUMENTS = ["--data", "world", "--sizes", "0,8,16,32", "--seeds", "2", "--limit", "40"]
@@ -31,71 +31,107 @@ def finished(out: Path) -> dict[str, tuple[int, int]]:
     return {path.parent.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in markers}
 
 
-def test_a_study_killed_three_times_gives_the_same_file(tmp_path: Path) -> None:
+def cells(out: Path, pattern: str) -> list[Path]:
+    return list((out / "cells").glob(pattern))
+
+
+#: When a study is killed: it has begun a cell, written a state of it, begun another, finished both.
+MOMENTS: list[Callable[[Path], Any]] = [
+    lambda out: cells(out, ".*/"),
+    lambda out: cells(out, ".*/**/*.json"),
+    lambda out: finished(out) and cells(out, ".*/*"),
+    lambda out: len(finished(out)) == 2,
+]
+
+
+def test_a_study_killed_again_and_again_gives_the_same_file(run: Run, spawn: Spawn, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    start = time.monotonic()
-    subprocess.run(command("curve", whole), check=True, env=ENVIRONMENT, capture_output=True)
-    seconds = time.monotonic() - start
-    rng = random.Random()
+    done = run(command("curve", whole), env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
     before: dict[str, tuple[int, int]] = {}
-    for _ in range(3):
-        process = subprocess.Popen(command("curve", killed), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
-        # The last third of the time is for the report; what comes before it is to be hit.
-        time.sleep(rng.uniform(0.3, 0.8) * seconds)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for reached in MOMENTS:
+        process = spawn(command("curve", killed), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # A moment that was missed, because the machine did other things, is a kill at a later one.
+        until(lambda: reached(killed) or process.poll() is not None)  # noqa: B023
+        process.kill()
+        process.wait(PATIENCE)
         after = finished(killed)
         assert before.items() <= after.items()
         before = after
-    subprocess.run(command("curve", killed), check=True, env=ENVIRONMENT, capture_output=True)
+    done = run(command("curve", killed), env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
     assert before.items() <= finished(killed).items()
     assert len(finished(killed)) == 2
     assert (killed / "results.parquet").read_bytes() == (whole / "results.parquet").read_bytes()
-    assert not [path for path in (killed / "cells").iterdir() if path.name.startswith(".") and path.is_dir()]
+    assert not [path for path in cells(killed, ".*") if path.is_dir()]
+
+
+#: Found by every Python of the cluster: a worker that begins a cell (in a folder of its own) says who it is, and waits.
+_HELD = """
+import os, pathlib, tempfile, time
+
+gate = pathlib.Path(os.environ["LIKRA_TEST_GATE"])
+
+class Held(tempfile.TemporaryDirectory):
+    def __init__(self, prefix=None, **options):
+        super().__init__(prefix=prefix, **options)
+        if prefix == "likra-":
+            (gate / f"{os.getpid()}.worker").touch()
+            while not (gate / "open").exists():
+                time.sleep(0.01)
+
+tempfile.TemporaryDirectory = Held
+"""
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def gate(tmp_path: Path) -> Path:
+    """A folder in which workers of `cluster` say that they have begun a cell, and wait for a file `open`."""
+    folder = tmp_path / "gate"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_HELD)
+    return folder
+
+
+@pytest.fixture
+def cluster(gate: Path) -> Iterator[str]:
     """A local Ray cluster of two workers."""
     pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    own = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "LIKRA_TEST_GATE": str(gate)}
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, (str(gate), os.environ.get("PYTHONPATH"))))
     ray = str(Path(sys.executable).parent / "ray")
     start = [ray, "start", "--head", "--num-cpus", "2", "--port", "0", "--include-dashboard", "false"]
     start += ["--object-store-memory", "200000000"]
     # Ray's sockets lie in its folder, and their names must be short.
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:
-        started = subprocess.run([*start, "--temp-dir", folder], capture_output=True, text=True)
-        found = re.search(r"--address='([^']+)'", started.stdout + started.stderr)
+    with tempfile.TemporaryDirectory(prefix="ray") as folder, spawning() as spawn:
+        printed = Path(folder) / "start.txt"
+        with printed.open("w") as file:  # no pipe: those who stay would keep it open
+            started = spawn(
+                [*start, "--temp-dir", folder], env={**ENVIRONMENT, **own}, stdout=file, stderr=subprocess.STDOUT
+            )
+            started.wait(PATIENCE)
+        said = printed.read_text()
+        found = re.search(r"--address='([^']+)'", said)
         if started.returncode != 0 or found is None:
-            pytest.skip(f"Ray cannot start a cluster here: {(started.stdout + started.stderr)[-300:]}")
+            pytest.skip(f"Ray cannot start a cluster here: {said[-300:]}")
         yield found.group(1)
-        # Not `ray stop`, which would stop other people's clusters on this machine too; workers end with their raylet.
-        for process in psutil.process_iter(["cmdline"]):
-            if folder in " ".join(process.info["cmdline"] or []):
-                process.kill()
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_same_file(cluster: str, tmp_path: Path) -> None:
+def test_a_cluster_that_loses_a_worker_gives_the_same_file(
+    run: Run, spawn: Spawn, cluster: str, gate: Path, tmp_path: Path
+) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    subprocess.run(command("curve", here), check=True, env=ENVIRONMENT, capture_output=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command("curve", there, "--ray", cluster), env=environment, stderr=subprocess.PIPE)
-
-    def workers() -> list[Any]:
-        """Ray's processes that are at work on a cell."""
-        named = [p for p in psutil.process_iter(["cmdline"]) if "ray::_run" in " ".join(p.info["cmdline"] or [])]
-        return [p for p in named if p.is_running()]
-
-    deadline = time.monotonic() + 120
-    while not workers():
-        assert process.poll() is None, process.stderr.read()  # type: ignore[union-attr]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(1)
-    at_work = workers()
-    assert at_work, "every cell was finished before a worker could be killed"
-    at_work[0].kill()
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
+    done = run(command("curve", here), env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    environment = {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    with (tmp_path / "errors").open("w") as errors:
+        process = spawn(command("curve", there, "--ray", cluster), env=environment, stdout=errors, stderr=errors)
+    workers = partial(gate.glob, "*.worker")
+    until(lambda: any(workers()) or process.poll() is not None)
+    assert process.poll() is None, (tmp_path / "errors").read_text()
+    lost = next(workers())
+    psutil.Process(int(lost.stem)).kill()
+    (gate / "open").touch()
+    assert process.wait(PATIENCE) == 0, (tmp_path / "errors").read_text()
+    assert len(list(workers())) > 1  # another did its cell again
     assert (there / "results.parquet").read_bytes() == (here / "results.parquet").read_bytes()

@@ -1,6 +1,12 @@
 """`likra serve`: answers over HTTP."""
 
+import contextlib
 import importlib.util
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -8,7 +14,22 @@ import typer
 from likra.cli import options
 
 
+@contextlib.contextmanager
+def _interrupted_at_once() -> Iterator[None]:
+    """Ctrl-C while the model is loaded ends the process at once, not by an exception that a second one could meet."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(128 + number))
+    try:
+        yield
+    except BaseException:
+        signal.signal(signal.SIGINT, before)
+        raise
+
+
 @options.opens_heads
+@_interrupted_at_once()
 def serve(
     heads: options.Heads,
     host: Annotated[
@@ -73,7 +94,7 @@ def serve(
     if weight is not None:
         check_weight(weight)
         likra.weight = weight
-    if likra.calibration and not likra.calibration.calibration.of(likra.weight, "raw"):
+    if likra.calibration and not likra.probable(likra.weight, "raw"):
         options.note("these heads are calibrated for another weight or normalisation; no probabilities are served")
     if api_key is None and not bound.getsockname()[0].startswith("127.") and bound.getsockname()[0] != "::1":
         options.note(f"whoever can reach {host} can use this server; give it a key (LIKRA_API_KEY)")
@@ -85,3 +106,6 @@ def serve(
         typer.echo(f"likra: serving {name} at http://{shown}:{bound.getsockname()[1]} (Ctrl-C ends it)")
 
     run(app, bound, limits, ready)
+    # Nothing is left to do, and Python would give the signals back before it is gone, while a second Ctrl-C can come.
+    sys.stdout.flush()
+    os._exit(0)

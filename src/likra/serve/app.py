@@ -15,7 +15,7 @@ from likra import __version__
 from likra.errors import InputError
 from likra.likelihood import Likelihoods
 from likra.model import Likra
-from likra.serve.batcher import Batcher, Overloaded
+from likra.serve.batcher import Batcher, ModelGone, Overloaded
 from likra.serve.gate import Gate
 from likra.serve.limits import Limits
 from likra.serve.metrics import Metrics
@@ -42,6 +42,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"model": Refusal, "description": "The body is too large."},
     422: {"model": Refusal, "description": "The request cannot be answered as it is."},
     429: {"model": Refusal, "description": "Too many requests are waiting; Retry-After says when to try again."},
+    503: {"model": Refusal, "description": "The model is not read any more; the server must be started again."},
 }
 
 
@@ -74,15 +75,16 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(InputError, _unusable)
     app.add_exception_handler(Overloaded, _overloaded)
+    app.add_exception_handler(ModelGone, _gone)
 
-    async def ask(question: str, candidates: Sequence[str]) -> Likelihoods:
-        limits.check(question, candidates)
+    async def ask(question: str, candidates: Sequence[str], fields: tuple[str, str]) -> Likelihoods:
+        limits.check(question, candidates, fields)
         return await batcher.likelihoods(likra.check_question(question, candidates))
 
     @app.post("/v1/score", responses=_REFUSALS, dependencies=secured)
     async def score(request: ScoreRequest) -> ScoreResponse:
         """Score candidate answers to a question."""
-        table = await ask(request.question, request.choices)
+        table = await ask(request.question, request.choices, ("question", "choices"))
         weight = likra.weight if request.weight is None else request.weight
         [candidates] = likra.candidates(table, weight=weight)
         best = max(range(len(candidates)), key=lambda place: candidates[place].score)
@@ -101,8 +103,7 @@ def create_app(
     @app.post("/rerank", responses=_REFUSALS, dependencies=secured)
     async def rerank(request: RerankRequest, http: Request) -> RerankResponse:
         """Rank documents for a query, in the form of Cohere, Jina and vLLM."""
-        texts = [document if isinstance(document, str) else document.text for document in request.documents]
-        table = await ask(request.query, texts)
+        table = await ask(request.query, request.documents, ("query", "documents"))
         [candidates] = likra.candidates(table)
         ranked = sorted(range(len(candidates)), key=lambda place: -candidates[place].score)
         results = []
@@ -123,11 +124,13 @@ def create_app(
             meta=Meta(api_version=ApiVersion(version="2" if http.url.path.startswith("/v2/") else "1")),
         )
 
-    @app.get("/health")
-    async def health() -> Health:
-        """Whether the server is there, and what it serves."""
+    @app.get("/health", responses={503: {"model": Health, "description": _REFUSALS[503]["description"]}})
+    async def health(response: Response) -> Health:
+        """Whether the server is there and reads its model, and what it serves."""
+        if not batcher.alive:
+            response.status_code = 503
         return Health(
-            status="ok",
+            status="ok" if batcher.alive else "failed",
             version=__version__,
             model=name,
             heads=list(likra.heads),
@@ -172,6 +175,10 @@ async def _overloaded(request: Request, error: Exception) -> JSONResponse:
     response = _refusal(429, str(error))
     response.headers["Retry-After"] = str(error.retry_after)
     return response
+
+
+async def _gone(request: Request, error: Exception) -> JSONResponse:
+    return _refusal(503, str(error))
 
 
 def _refusal(status: int, detail: str) -> JSONResponse:

@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -30,9 +30,25 @@ class Overloaded(Exception):
         self.retry_after = retry_after
 
 
+class Unread(RuntimeError):
+    """A batch that failed by no fault of those who asked; its cause says why."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__("the batch that this request was in has failed.")
+        self.__cause__ = cause
+
+
+class ModelGone(Exception):
+    """The thread that reads the model has ended: nothing can be answered."""
+
+    def __init__(self) -> None:
+        super().__init__("the model is not read any more; start the server again.")
+
+
 @dataclass
 class _Job:
     question: Question
+    size: int
     accepted: float = field(default_factory=time.monotonic)
     answer: "Future[Likelihoods]" = field(default_factory=Future)
 
@@ -54,13 +70,18 @@ class Batcher:
         self._on_batch = on_batch
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition(threading.RLock())
-        self._stopping = False
+        self._stopping = self._ended = False
         self._thread = threading.Thread(target=self._run, name="likra-model", daemon=True)
 
     @property
     def waiting(self) -> int:
         """Requests that wait to be read."""
         return len(self._waiting)
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests are read: between `start` and `stop`, unless the thread has failed."""
+        return self._thread.is_alive() and not self._ended
 
     def start(self) -> None:
         """Begin to read."""
@@ -79,11 +100,15 @@ class Batcher:
         Raises:
             Overloaded: Too many wait already, or the answer does not come in time.
             InputError: The question cannot be read; nobody else's is spoiled by it.
+            Unread: Reading has failed, for all that were read together.
+            ModelGone: Nothing is read any more.
         """
-        job = _Job(question)
+        job = _Job(question, len(question.choices))
         with self._changed:
             if self._stopping or len(self._waiting) >= self._limits.max_queue:
                 raise Overloaded(self._retry_after())
+            if not self.alive:
+                raise ModelGone
             self._waiting.append(job)
             self._changed.notify()
         try:
@@ -98,47 +123,77 @@ class Batcher:
         return max(1, math.ceil(time.monotonic() - oldest.accepted)) if oldest else 1
 
     def _run(self) -> None:
-        while self._waiting or not self._stopping:
-            if batch := self._gather():
-                self._answer(batch)
+        try:
+            while self._waiting or not self._stopping:
+                self._turn()
+        finally:
+            with self._changed:
+                self._ended = True
+                _fail(self._taken(), ModelGone)
 
-    def _gather(self) -> list[_Job]:
-        """The next jobs to read together; those that nobody waits for any more are dropped."""
+    def _turn(self) -> None:
+        """Read one batch. Whatever goes wrong, even an exit, fails this batch alone: no other thread reads the next."""
+        batch: list[_Job] = []
+        try:
+            self._gather(batch)
+            if batch:
+                self._answer(batch)
+        except BaseException as error:
+            cause = error
+            # What fails before there is a batch would fail again with the same jobs.
+            _fail(batch or self._taken(), lambda: Unread(cause))
+
+    def _gather(self, batch: list[_Job]) -> None:
+        """Move to `batch` the next jobs to read together; those that nobody waits for any more are dropped."""
         limit = self._limits.max_batch
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             if self._waiting:
                 rest = self._waiting[0].accepted + self._limits.max_wait - time.monotonic()
                 self._changed.wait_for(
-                    lambda: self._stopping or sum(len(job.question.choices) for job in self._waiting) >= limit,
+                    lambda: self._stopping or sum(job.size for job in self._waiting) >= limit,
                     timeout=max(0.0, rest),
                 )
-            batch: list[_Job] = []
             size = 0
-            while self._waiting and (not batch or size + len(self._waiting[0].question.choices) <= limit):
+            while self._waiting and (not batch or size + self._waiting[0].size <= limit):
                 job = self._waiting.popleft()
                 if job.answer.set_running_or_notify_cancel():
                     batch.append(job)
-                    size += len(job.question.choices)
-            return batch
+                    size += job.size
+
+    def _taken(self) -> list[_Job]:
+        """All that wait, who wait no longer."""
+        with self._changed:
+            jobs = [job for job in self._waiting if job.answer.set_running_or_notify_cancel()]
+            self._waiting.clear()
+            return jobs
 
     def _answer(self, batch: list[_Job]) -> None:
         start = time.monotonic()
+        questions = [job.question for job in batch]
         try:
-            table = self._read([job.question for job in batch])
-        except Exception as error:
-            if len(batch) == 1 or not isinstance(error, InputError):
-                for job in batch:
-                    job.answer.set_exception(error)
+            table = self._read(questions)
+        except InputError as error:
+            if len(batch) == 1:
+                batch[0].answer.set_exception(error)
                 return
             # The one at fault is found by halving, and the others are answered.
             middle = len(batch) // 2
             self._answer(batch[:middle])
             self._answer(batch[middle:])
             return
-        self._on_batch(sum(len(job.question.choices) for job in batch), time.monotonic() - start)
-        for row, job in enumerate(batch):
-            job.answer.set_result(_one(table, row))
+        if table.questions != questions or table.logprob_HQC.shape[1] != len(questions):
+            raise ValueError("the reader's table is not of the questions that it was given")
+        tables = [_one(table, row) for row in range(len(batch))]
+        self._on_batch(sum(job.size for job in batch), time.monotonic() - start)
+        for job, own in zip(batch, tables, strict=True):
+            job.answer.set_result(own)
+
+
+def _fail(jobs: Iterable[_Job], reason: Callable[[], Exception]) -> None:
+    for job in jobs:
+        if not job.answer.done():
+            job.answer.set_exception(reason())
 
 
 def _one(table: Likelihoods, row: int) -> Likelihoods:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from likra.errors import InputError
+from likra.questions.equal import canonical
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,28 @@ class Limits:
             if not math.isfinite(seconds):
                 raise InputError(f"--{option} {seconds}: must be a finite number.")
 
-    def check(self, question: str, candidates: Sequence[str]) -> None:
-        """Raise InputError where there are too many candidates, or a text is too long."""
+    def check(self, question: str, candidates: Sequence[str], fields: tuple[str, str]) -> None:
+        """Raise InputError where there are too many candidates, one is empty, or a text is too long.
+
+        Args:
+            question: What is asked.
+            candidates: What may answer it.
+            fields: The request's names of question and candidates.
+        """
         if len(candidates) > self.max_candidates:
             raise InputError(
                 f"{len(candidates)} candidates are more than the {self.max_candidates} that this server takes at "
                 "once; send fewer."
             )
-        for number, text in enumerate((question, *candidates)):
+        places = [fields[0], *(f"{fields[1]}.{place}" for place in range(len(candidates)))]
+        for place, text in zip(places, (question, *candidates), strict=True):
             if len(text) > self.max_characters:
                 raise InputError(
-                    f"{f'candidate {number}' if number else 'the question'} has {len(text)} characters, more than the "
-                    f"{self.max_characters} that this server takes; shorten it."
+                    f"{place}: has {len(text)} characters, more than the {self.max_characters} that this server takes; "
+                    "shorten it."
                 )
+            if place != fields[0] and not canonical(text):
+                raise InputError(f"{place}: is empty; give it text, or leave it out.")
 
 
 def check_key(key: str) -> None:

@@ -1,8 +1,8 @@
 """What clients send and get. Reranking has the form of Cohere, Jina and vLLM, so that their clients need no change."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 from pydantic_core import PydanticCustomError
 
 
@@ -28,11 +28,23 @@ class Document(BaseModel):
     text: Text
 
 
+def _text_of(sent: Any) -> str:
+    """The text of a document; a union would say of each of its forms what is wrong with it."""
+    text = sent.get("text") if isinstance(sent, dict) else sent
+    if not isinstance(text, str):
+        raise PydanticCustomError("document", "Input should be text, or an object with `text`")
+    return _whole(text)
+
+
 class RerankRequest(BaseModel):
     """Documents to rank for a query. What other servers' clients send beside these fields is ignored."""
 
     query: Text
-    documents: Annotated[list[Text | Document], FailFast(), Field(min_length=1)]
+    documents: Annotated[
+        list[Annotated[str, BeforeValidator(_text_of, json_schema_input_type=str | Document)]],
+        FailFast(),
+        Field(min_length=1),
+    ]
     top_n: int | None = Field(None, ge=0, description="Return only so many of the best; 0: all.")
     return_documents: bool | None = Field(True, description="Whether results hold the documents' texts.")
     model: Text | None = Field(None, description="Any name; given back.")
@@ -121,7 +133,7 @@ class ScoreResponse(BaseModel):
 class Health(BaseModel):
     """What is being served."""
 
-    status: str
+    status: str = Field(description="ok; or failed, with 503, where the model is not read any more.")
     version: str
     model: str
     heads: list[str]

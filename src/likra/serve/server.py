@@ -1,14 +1,17 @@
 """Runs the application: one address, and an end that answers what was accepted."""
 
+import contextlib
 import math
 import os
+import signal
 import socket
-import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.server import HANDLED_SIGNALS
 
 from likra.errors import InputError
 from likra.serve.limits import Limits
@@ -20,13 +23,30 @@ _GRACE = 5.0  # seconds beyond the time limit, after which not even a shutdown w
 class _Server(uvicorn.Server):
     """Ends with what was accepted; at once when it is told so twice."""
 
+    def take_signals(self) -> None:
+        """From here on signals come to `handle_exit`, until the process is gone; in the main thread only."""
+        if threading.current_thread() is threading.main_thread():
+            for sig in HANDLED_SIGNALS:
+                signal.signal(sig, self.handle_exit)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn's own gives the signals back when `run` returns, and the second one may come later.
+        yield
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's own would wait for the model's thread, and raise the signal again in the end.
         if self.should_exit:
-            sys.stderr.write("likra: ended at once; what was accepted is not answered\n")
+            _say("likra: ended at once; what was accepted is not answered\n")
             os._exit(128 + sig)
         self.should_exit = True
-        sys.stderr.write("likra: answering what was accepted; Ctrl-C again ends at once\n")
+        _say("likra: answering what was accepted; Ctrl-C again ends at once\n")
+
+
+def _say(line: str) -> None:
+    """Write to standard error, also in the midst of somebody else's write to `sys.stderr`, which is not reentrant."""
+    with contextlib.suppress(OSError):
+        os.write(2, line.encode())
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -49,6 +69,8 @@ def bind(host: str, port: int) -> socket.socket:
 def serve(app: FastAPI, bound: socket.socket, limits: Limits, ready: Callable[[], None]) -> None:
     """Answer until SIGINT or SIGTERM; then take no more, answer what was accepted, and return.
 
+    The second of these signals ends the process at once with 128 + its number, also after this has returned.
+
     Args:
         app: The application.
         bound: Where clients come in, from `bind`.
@@ -64,6 +86,7 @@ def serve(app: FastAPI, bound: socket.socket, limits: Limits, ready: Callable[[]
         timeout_graceful_shutdown=math.ceil(limits.timeout + _GRACE),
     )
     server = _Server(config)
+    server.take_signals()
     bound.listen(_BACKLOG)
     ready()
     server.run(sockets=[bound])
