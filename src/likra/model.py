@@ -35,6 +35,7 @@ from likra.questions.prompts import Prompter
 from likra.questions.question import Example, Question
 from likra.questions.sources import Source, load, right_answers
 from likra.questions.tokens import TokenPair, common_ending, encode_pair
+from likra.reading.turns import alone_with_base
 from likra.saved import (
     EVALUATIONS,
     LOSSES,
@@ -176,6 +177,7 @@ class Likra(Writer):
         likra.training = {"trained_elsewhere": {name: str(folder) for name, folder in folders.items()}}
         return likra
 
+    @alone_with_base
     def fit(
         self,
         data: str | Source | Sequence[Question] | Sequence[Example],
@@ -316,6 +318,7 @@ class Likra(Writer):
                 raise InputError(f"training example {index + 1} of the {head} head: {error}") from None
         return pairs
 
+    @alone_with_base
     def likelihoods(
         self,
         questions: Sequence[Question],
@@ -351,6 +354,7 @@ class Likra(Writer):
                 meta=meta,
             )
 
+    @alone_with_base
     def score(
         self, question: str, choices: Sequence[str], *, normalisation: str = "raw", memory: int | None = None
     ) -> list[Candidate]:
@@ -461,6 +465,7 @@ class Likra(Writer):
             normalisation=normalisation,
         )
 
+    @alone_with_base
     def calibrate(
         self,
         data: str | Source | Sequence[Question],
@@ -534,6 +539,7 @@ class Likra(Writer):
         drawn = {question.id for question in self._drawn(questions, limit)}
         return [question for question in questions if question.id not in drawn]
 
+    @alone_with_base
     def rank(
         self, question: str, choices: Sequence[str], *, normalisation: str = "raw", memory: int | None = None
     ) -> list[Candidate]:
@@ -541,6 +547,7 @@ class Likra(Writer):
         found = self.score(question, choices, normalisation=normalisation, memory=memory)
         return sorted(found, key=lambda candidate: -candidate.score)
 
+    @alone_with_base
     def pick(
         self,
         prompt: str,
@@ -570,6 +577,7 @@ class Likra(Writer):
             raise InputError("the base gave blank answers only; raise --n or --temperature.")
         return self.rank(prompt, choices, normalisation=normalisation, memory=memory)
 
+    @alone_with_base
     def evaluate(
         self,
         data: str | Source | Sequence[Question],
@@ -621,6 +629,7 @@ class Likra(Writer):
         )
         return self._judged(table, weight, normalisation)
 
+    @alone_with_base
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the heads in PEFT's format, one folder each, with a `likra.json` and a model card.
 
@@ -742,6 +751,7 @@ class Likra(Writer):
         likra.revision = commit
         return likra
 
+    @alone_with_base
     def _read(self, folders: dict[str, Path], activation: str = "everywhere", wakes: tuple[int, ...] = ()) -> None:
         """Load adapters into a new stack that is as wide as they need."""
         found = {invocation(adapter_config(folder)) for folder in folders.values()}

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from likra.builtin import WORLD_MODELS
 from likra.errors import InputError
 from likra.heads.lora import linear_shape
-from likra.heads.stack import HeadStack, HeadWeights, target_paths
+from likra.heads.stack import HeadStack, HeadWeights, check_finite, target_paths
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -55,7 +55,11 @@ def write_weights(folder: Path, stack: HeadStack, weights: HeadWeights, *, rank:
         weights: The weights.
         rank: Their rank.
         scaling: alpha / rank.
+
+    Raises:
+        InputError: A weight is not finite; nothing is written.
     """
+    check_finite(weights, scaling)
     from peft import LoraConfig  # slow to import, and not needed where heads are only trained or asked
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +158,10 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
         raise InputError(f"{folder}: its layers have ranks {sorted(ranks)}; a head has one rank.")
     [rank] = ranks
     scaling = config.lora_alpha / (rank**0.5 if config.use_rslora else rank)
-    stack.set_weights(name, weights, rank=rank, scaling=scaling)
+    try:
+        stack.set_weights(name, weights, rank=rank, scaling=scaling)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
 
 
 def adapter_weights(folder: Path) -> HeadWeights:

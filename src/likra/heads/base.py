@@ -15,6 +15,7 @@ from likra import hub, parallel
 from likra.builtin import WORLD, WORLD_MODELS
 from likra.errors import InputError
 from likra.questions.tokens import model_max_length
+from likra.reading.turns import alone
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZED = ("4bit", "8bit")
@@ -127,6 +128,7 @@ def _quantized(bits: str, dtype: str | None) -> BitsAndBytesConfig:
     )
 
 
+@alone(lambda model, *_, **__: model)
 def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) -> Base:
     """A Base from a model that is already in memory. The model is frozen in place."""
     model.requires_grad_(False)
