@@ -45,6 +45,7 @@ from likra.questions.prompts import Prompter, answer_text
 from likra.questions.question import Example, Question
 from likra.questions.sources import Source, load, right_answers
 from likra.questions.tokens import TokenPair, common_ending
+from likra.reading.turns import alone_with_base
 from likra.saved import (
     EVALUATIONS,
     LOSSES,
@@ -189,6 +190,7 @@ class Likra(Writer):
         likra.training = {"trained_elsewhere": {name: str(folder) for name, folder in folders.items()}}
         return likra
 
+    @alone_with_base
     def fit(
         self,
         data: str | Source | Sequence[Question] | Sequence[Example],
@@ -339,6 +341,7 @@ class Likra(Writer):
                 raise InputError(f"{name}: {error}") from None
         return pairs
 
+    @alone_with_base
     def likelihoods(
         self,
         questions: Sequence[Question],
@@ -374,6 +377,7 @@ class Likra(Writer):
                 meta=meta,
             )
 
+    @alone_with_base
     def score(
         self, question: str, choices: Sequence[str], *, normalisation: str = "raw", memory: int | None = None
     ) -> list[Candidate]:
@@ -489,6 +493,7 @@ class Likra(Writer):
             normalisation=normalisation,
         )
 
+    @alone_with_base
     def calibrate(
         self,
         data: str | Source | Sequence[Question],
@@ -585,6 +590,7 @@ class Likra(Writer):
             found.append("these heads were trained on some of the questions judged here")
         return found
 
+    @alone_with_base
     def rank(
         self, question: str, choices: Sequence[str], *, normalisation: str = "raw", memory: int | None = None
     ) -> list[Candidate]:
@@ -592,6 +598,7 @@ class Likra(Writer):
         found = self.score(question, choices, normalisation=normalisation, memory=memory)
         return sorted(found, key=lambda candidate: -candidate.score)
 
+    @alone_with_base
     def pick(
         self,
         prompt: str,
@@ -624,6 +631,7 @@ class Likra(Writer):
             once.setdefault(canonical(candidate.text), candidate)
         return list(once.values())
 
+    @alone_with_base
     def evaluate(
         self,
         data: str | Source | Sequence[Question],
@@ -689,6 +697,7 @@ class Likra(Writer):
         )
         return self._judged(table, weight, normalisation)
 
+    @alone_with_base
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the heads in PEFT's format, one folder each, with a `likra.json` and a model card.
 
@@ -805,6 +814,7 @@ class Likra(Writer):
         likra.revision = commit
         return likra
 
+    @alone_with_base
     def _read(self, folders: dict[str, Path], activation: str = "everywhere", wakes: tuple[int, ...] = ()) -> None:
         """Load adapters into a new stack that is as wide as they need."""
         found = {invocation(adapter_config(folder)) for folder in folders.values()}

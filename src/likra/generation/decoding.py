@@ -1,5 +1,6 @@
 """Text that readers write together: greedy, sampled, or with beams."""
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,10 @@ from likra.generation.twin import read_by
 from likra.heads.base import Base
 from likra.heads.stack import HeadStack
 from likra.reading.budget import Budget
+from likra.reading.turns import alone
+
+# torch's own random numbers are one sequence for the whole process, whatever the model.
+_drawing = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ def _flag(name: str) -> str:
     return {"answers": "--n"}.get(name, f"--{name.replace('_', '-')}")
 
 
+@alone(lambda base, *_, **__: base.model)
 def generate(
     base: Base,
     stack: HeadStack | None,
@@ -143,6 +149,7 @@ def _write(
         return combined(logits[0], logits[1], contrast) if len(logits) == 2 else logits[0].float()
 
     with (
+        _drawing,
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         read_by(base, stack, readers, scores) as cache,
     ):

@@ -16,8 +16,10 @@ from likra.heads.stack import HeadStack
 from likra.likelihood.table import BASE
 from likra.questions.tokens import TokenPair
 from likra.reading import logits_at
+from likra.reading.turns import alone
 
 
+@alone(lambda stack, *_, **__: stack.base.model)
 def distill(
     stack: HeadStack,
     readers: tuple[str, str],

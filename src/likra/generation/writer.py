@@ -20,6 +20,7 @@ from likra.judge.scores import READERS, method_of
 from likra.likelihood.table import NEGATIVE
 from likra.progress import progress_bar
 from likra.questions.sources import Source, load
+from likra.reading.turns import alone_with_base
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Writer:
     heads: tuple[str, ...]
     style: str
 
+    @alone_with_base
     def generate(
         self,
         prompts: str | Sequence[str],
@@ -90,6 +92,7 @@ class Writer:
         # Beams that differ in what ends them only are one text.
         return [list(dict.fromkeys(texts)) for texts in found] if decoding and decoding.beams > 1 else found
 
+    @alone_with_base
     def merge(self, folder: str | Path, *, contrast: Contrast | None = None) -> None:
         """Write one ordinary adapter: (1 + a) times the positive update minus a times the negative one.
 
@@ -109,6 +112,7 @@ class Writer:
         with new_folder(Path(folder)) as work:
             write_weights(work, stack, weights, rank=rank, scaling=1.0)
 
+    @alone_with_base
     def distill(
         self,
         data: str | Source | Sequence[str],

@@ -19,7 +19,7 @@ from likra.builtin import WORLD_MODELS
 from likra.errors import InputError
 from likra.heads.base import Base
 from likra.heads.lora import linear_shape
-from likra.heads.stack import ALL_LINEAR, HeadStack, HeadWeights, target_paths
+from likra.heads.stack import ALL_LINEAR, HeadStack, HeadWeights, check_finite, target_paths
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -76,7 +76,11 @@ def write_weights(folder: Path, stack: HeadStack, weights: HeadWeights, *, rank:
         weights: The weights.
         rank: Their rank.
         scaling: alpha / rank.
+
+    Raises:
+        InputError: A weight is not finite; nothing is written.
     """
+    check_finite(weights, scaling)
     from peft import LoraConfig  # slow to import, and not needed where heads are only trained or asked
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +231,10 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     if rank != config.r and not config.rank_pattern:  # the update is divided by it
         raise InputError(f"{folder}: its layers have rank {rank}, but {CONFIG} says r is {config.r}; copy both again.")
     scaling = config.lora_alpha / (rank**0.5 if config.use_rslora else rank)
-    stack.set_weights(name, weights, rank=rank, scaling=scaling)
+    try:
+        stack.set_weights(name, weights, rank=rank, scaling=scaling)
+    except InputError as error:
+        raise InputError(f"{folder}: {error}") from None
 
 
 def check_layers(folder: Path, paths: Iterable[str], base: Base) -> None:

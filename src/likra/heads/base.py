@@ -17,6 +17,7 @@ from likra.builtin import WORLD, WORLD_MODELS
 from likra.errors import InputError
 from likra.heads.identity import Identity
 from likra.questions.tokens import TokenPair, check_embedded, check_vocabulary, encode_pairs, model_max_length
+from likra.reading.turns import alone
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZED = ("4bit", "8bit")
@@ -178,6 +179,7 @@ def _quantized(bits: str, dtype: str | None) -> BitsAndBytesConfig:
     )
 
 
+@alone(lambda model, *_, **__: model)
 def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) -> Base:
     """A Base from a model that is already in memory. The model is frozen in place."""
     check_vocabulary(tokenizer, name or model.config.name_or_path or type(model).__name__)

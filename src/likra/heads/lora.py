@@ -4,6 +4,7 @@ Shapes: N tokens of a batch (flattened), D_in and D_out features, r rank, H head
 """
 
 import math
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from likra.errors import InputError
+from likra.reading.turns import in_thread
 
 #: (head, first token, one past its last token): these tokens of the flattened batch are read by that head.
 Span = tuple[int, int, int]
@@ -24,10 +26,12 @@ class Route:
     Attributes:
         spans: In the order of the tokens, none overlapping; what none covers is read by the plain base.
         tokens: N, tokens in the batch.
+        thread: Whose batch it is; in other threads the model is the plain base.
     """
 
     spans: list[Span] = field(default_factory=list)
     tokens: int = 0
+    thread: int = field(default_factory=threading.get_ident)
 
 
 class StackedLora(nn.Module):
@@ -48,8 +52,8 @@ class StackedLora(nn.Module):
         d_in, d_out = linear_shape(base)
         weight = base.weight
         assert isinstance(weight, torch.Tensor)
-        self.a = nn.Parameter(torch.zeros(heads, rank, d_in, device=weight.device))
-        self.b = nn.Parameter(torch.zeros(heads, d_out, rank, device=weight.device))
+        self.a = nn.Parameter(torch.zeros(heads, rank, d_in, device=weight.device, dtype=torch.float32))
+        self.b = nn.Parameter(torch.zeros(heads, d_out, rank, device=weight.device, dtype=torch.float32))
         self.scaling = [1.0] * heads
 
     @property
@@ -66,7 +70,7 @@ class StackedLora(nn.Module):
     def reset(self, head: int, generator: torch.Generator) -> None:
         """Draw a head's A as PEFT does (Kaiming uniform with a=sqrt(5)) and set its B to zero."""
         # Drawn on the CPU, so that a seed means the same head on every device.
-        fresh = torch.empty(self.a.shape[1:])
+        fresh = torch.empty(self.a.shape[1:], dtype=torch.float32)
         bound = math.sqrt(6 / ((1 + 5) * fresh.shape[1]))
         self.a[head].copy_(fresh.uniform_(-bound, bound, generator=generator))
         self.b[head].zero_()
@@ -74,7 +78,7 @@ class StackedLora(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.base(x)
         route = self.route
-        if not route.spans:
+        if not route.spans or not in_thread(route.thread):
             return y
         if x.numel() != route.tokens * x.shape[-1]:
             raise InputError(

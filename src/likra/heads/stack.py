@@ -2,6 +2,8 @@
 
 import contextlib
 import hashlib
+import math
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -12,6 +14,7 @@ from likra.errors import InputError
 from likra.heads.base import Base
 from likra.heads.lora import Route, StackedLora, is_linear
 from likra.questions.tokens import TokenPair
+from likra.reading.turns import alone, alone_with_base, lock_of
 
 Activation = Literal["everywhere", "answer"]
 ACTIVATIONS: dict[str, str] = {
@@ -28,7 +31,7 @@ class HeadStack:
     """H heads on one base, as slices of one batched module per adapted linear layer.
 
     The base's linear layers are replaced in place; `remove()` puts them back. Outside `active(...)` the model is the
-    plain base.
+    plain base. One thread at a time: `active` and whatever changes the base wait for those that use the base.
 
     Args:
         base: The base model.
@@ -47,6 +50,7 @@ class HeadStack:
         InputError: No linear layer matches `targets`, a name occurs twice, or the base already carries heads.
     """
 
+    @alone(lambda self, base, *_, **__: base.model)
     def __init__(
         self,
         base: Base,
@@ -73,16 +77,16 @@ class HeadStack:
                 f"{base.name}: already carries heads; call remove() on their stack, or load the base anew."
             )
         self._route = Route()
-        self.layers: dict[str, StackedLora] = {}
+        layers: dict[str, StackedLora] = {}
         for path in target_paths(base.model, targets):
             layer = StackedLora(base.model.get_submodule(path), len(names), rank, self._route)
             layer.scaling = [alpha / rank] * len(names)
-            _replace(base.model, path, layer)
-            self.layers[path] = layer
+            layers[path] = layer
         for index, seed in enumerate(seeds if seeds is not None else range(len(names))):
             generator = torch.Generator().manual_seed(seed)
-            for layer in self.layers.values():
+            for layer in layers.values():
                 layer.reset(index, generator)
+        self.attach(layers)
 
     def index(self, name: str) -> int:
         """Slice of the head called `name`."""
@@ -101,11 +105,14 @@ class HeadStack:
             tokens: Tokens of the batch.
         """
         route = self._route
-        route.spans, route.tokens = [(self.index(name), first, last) for name, first, last in spans], tokens
-        try:
-            yield
-        finally:
-            route.spans, route.tokens = [], 0
+        with lock_of(self.base.model):
+            before = route.spans, route.tokens
+            route.spans, route.tokens = [(self.index(name), first, last) for name, first, last in spans], tokens
+            route.thread = threading.get_ident()
+            try:
+                yield
+            finally:
+                route.spans, route.tokens = before
 
     def wakes_in(self, context: Sequence[int]) -> bool:
         """Whether a context ends in the invocation tokens (in none, where there are none)."""
@@ -144,10 +151,16 @@ class HeadStack:
         """One head's scaling, alpha / rank."""
         return next(iter(self.layers.values())).scaling[self.index(name)]
 
+    @alone_with_base
     @torch.no_grad()
     def set_weights(self, name: str, weights: HeadWeights, *, rank: int, scaling: float) -> None:
-        """Overwrite one head. Layers that `weights` lacks get no update; a lower rank than the stack's is padded."""
+        """Overwrite one head. Layers that `weights` lacks get no update; a lower rank than the stack's is padded.
+
+        Raises:
+            InputError: A weight, or the scaling, is not finite; the head stays as it was.
+        """
         index = self.index(name)
+        check_finite(weights, scaling)
         self.ranks[index] = rank
         for path, layer in self.layers.items():
             layer.a[index].zero_()
@@ -180,6 +193,7 @@ class HeadStack:
                 found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return found.hexdigest()
 
+    @alone_with_base
     def rebuilt(self, names: Sequence[str], rank: int) -> "HeadStack":
         """A stack in this one's place, with other heads: those of the same name as here are the same, others are new.
 
@@ -193,8 +207,7 @@ class HeadStack:
             if name in self.names
         }
         ranks = {name: self.ranks[self.index(name)] for name in kept}
-        layers = dict(self.layers)
-        self.remove()
+        layers = self.remove()
         try:
             stack = HeadStack(
                 self.base,
@@ -205,19 +218,35 @@ class HeadStack:
                 invocation=self.invocation,
             )
         except BaseException:  # no memory for it: these heads stay
-            for path, layer in layers.items():
-                _replace(self.base.model, path, layer)
-            self.layers = layers
+            self.attach(layers)
             raise
         for name, (weights, scaling) in kept.items():
             stack.set_weights(name, weights, rank=ranks[name], scaling=scaling)
         return stack
 
-    def remove(self) -> None:
-        """Put the base's own layers back."""
-        for path, layer in self.layers.items():
+    @alone_with_base
+    def remove(self) -> dict[str, StackedLora]:
+        """Put the base's own layers back; returns the heads' layers, for `attach`."""
+        layers = self.layers
+        for path, layer in layers.items():
             _replace(self.base.model, path, layer.base)
         self.layers = {}
+        return layers
+
+    @alone_with_base
+    def attach(self, layers: dict[str, StackedLora]) -> None:
+        """Put layers that `remove` returned in the place of the base's own again; the heads are as they were."""
+        self.layers = layers
+        for path, layer in layers.items():
+            _replace(self.base.model, path, layer)
+
+
+def check_finite(weights: HeadWeights, scaling: float) -> None:
+    """Raise InputError if a head's weights, in float32, or its scaling are not finite."""
+    odd = [path for path, pair in weights.items() if not all(side.float().isfinite().all() for side in pair)]
+    if odd or not math.isfinite(scaling):
+        what = f"weights of {odd[0]} are" if odd else f"scaling {scaling} is"
+        raise InputError(f"a head's {what} not finite; train it again, with a lower learning rate.")
 
 
 def target_paths(model: nn.Module, targets: str | Sequence[str]) -> list[str]:

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from likra import parallel
 from likra.errors import InputError
 from likra.files import sha256, write_json
 from likra.heads.batch import labels_of, rows_of
+from likra.heads.finite import check_base
 from likra.heads.prompts import Prompts
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
@@ -30,6 +30,7 @@ from likra.questions.tokens import TokenPair
 from likra.reading import Pool, Tree, can_share, logits_at, plan_new
 from likra.reading.attention import reads_trees
 from likra.reading.budget import TrainingBudget, out_of_memory
+from likra.reading.turns import alone
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class Step:
     def as_json(self) -> str:
         return json.dumps(vars(self))
 
+
+_alone = alone(lambda trainer: trainer.stack.base.model)
 
 #: Logits [P, V]; and for each of M predicted tokens its row of them, its id, the number of its head, and whether it
 #: is to become likely.
@@ -91,7 +94,9 @@ class Trainer:
     memory: int | None = None
     on_step: Callable[[Step], None] = lambda step: None
 
+    @_alone
     def __post_init__(self) -> None:
+        check_trainable(self.stack)
         for name, pairs in self.data.items():
             self.stack.index(name)
             if not pairs:
@@ -141,17 +146,18 @@ class Trainer:
         """Optimisation steps of the longest-trained head."""
         return max(self._steps.values(), default=0)
 
+    @_alone
     def run(self) -> list[Step]:
         """Train to the end; returns every step, those before a resumption included.
 
         Raises:
-            InputError: A loss is not finite, or the folder of checkpoints belongs to another run.
+            InputError: A loss or a weight is not finite, or the folder of checkpoints belongs to another run.
         """
         done = self._resume()
         if len(set(parallel.gather(len(done)))) > 1:
             raise InputError(f"{self.checkpoints}: not every process finds the same state; use a disk that all share.")
         orders = {name: list(self._order(name)) for name in self.data}
-        with _prepared(self.stack, self.recipe):
+        with self._no_state_of_what_diverged(), prepared(self.stack, self.recipe):
             for number in range(len(done), self.total_steps):
                 done.append(
                     self._step(number, {name: order[number] for name, order in orders.items() if number < len(order)})
@@ -160,15 +166,18 @@ class Trainer:
                 last = number + 1 == self.total_steps
                 if self.checkpoints and parallel.rank() == 0 and (last or (number + 1) % self.checkpoint_every == 0):
                     self._save(done)
-        for name, slices in self._slices.items():
-            if not all(piece.isfinite().all() for piece in slices):
-                self._diverged(f"the weights of head {name!r} are not finite after the last step")
+            for name, slices in self._slices.items():
+                check_converging(f"the weights of head {name!r} are", slices)
         return done
 
-    def _diverged(self, what: str) -> NoReturn:
-        if self.checkpoints:  # the state of a run that diverged is of no use to the next one
-            shutil.rmtree(self.checkpoints, ignore_errors=True)
-        raise InputError(f"{what}; lower --lr, or train in float32 (--dtype float32, no --bf16).")
+    @contextlib.contextmanager
+    def _no_state_of_what_diverged(self) -> Iterator[None]:
+        try:
+            yield
+        except Diverged:
+            if self.checkpoints:  # it is of no use to the next run
+                shutil.rmtree(self.checkpoints, ignore_errors=True)
+            raise
 
     def _order(self, name: str) -> Iterator[list[TokenPair]]:
         """The examples of each optimisation step of one head."""
@@ -202,7 +211,8 @@ class Trainer:
         rates = {name: self.recipe.rate(number, self._steps[name]) for name in names}
         for name in names:
             if not math.isfinite(losses[name]):
-                self._diverged(f"the loss of head {name!r} became {losses[name]} at step {number + 1}")
+                check_base(self.stack.base, batches[name], whole_text=self.recipe.loss == "text")
+                raise Diverged(f"the loss of head {name!r} became {losses[name]} at step {number + 1}")
             index = self.stack.index(name)
             for piece, parameter in zip(self._slices[name], self.stack.parameters(), strict=True):
                 # A layer that the text does not pass through (another modality's, say) has no gradient.
@@ -428,9 +438,15 @@ def _unlikelihood(logprob_M: torch.Tensor) -> torch.Tensor:
     return -torch.log(-torch.expm1(logprob_M.clamp(max=-1e-6)))
 
 
-@contextlib.contextmanager
-def _prepared(stack: HeadStack, recipe: Recipe) -> Iterator[None]:
-    """The model as training needs it. Dropout of the base stays off: heads must not depend on their neighbours."""
+class Diverged(InputError):
+    """Training left the finite numbers; says `what` did."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; lower --lr, or train in float32 (--dtype float32, no --bf16).")
+
+
+def check_trainable(stack: HeadStack) -> None:
+    """Raise InputError if heads cannot be trained on the base as it was loaded."""
     model = stack.base.model
     if model.dtype == torch.float16:
         raise InputError("heads are not trained in float16, whose gradients vanish; pass --dtype bfloat16 or float32.")
@@ -439,6 +455,12 @@ def _prepared(stack: HeadStack, recipe: Recipe) -> Iterator[None]:
             "heads are not trained on a 4-bit base on a CPU, where bitsandbytes gives incomplete gradients; use a GPU, "
             "or --quantize 8bit."
         )
+
+
+@contextlib.contextmanager
+def prepared(stack: HeadStack, recipe: Recipe) -> Iterator[None]:
+    """The model as training needs it. Dropout of the base stays off: heads must not depend on their neighbours."""
+    model = stack.base.model
     rates: list[tuple[nn.Module, str, float]] = []
     for parameter in stack.parameters():
         parameter.requires_grad_(True)

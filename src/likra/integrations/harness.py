@@ -24,6 +24,7 @@ from likra.model import Likra
 from likra.progress import progress_bar
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
+from likra.reading.turns import alone
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         self._cache = cache_folder() if cache else None
         self._device = self.likra.base.device
 
+    @alone(lambda self, *_, **__: self.likra.base.model)
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """A score for each (context, continuation) that a multiple-choice task asks for.
 

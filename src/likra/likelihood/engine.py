@@ -20,10 +20,12 @@ from likra.questions.question import Question
 from likra.questions.tokens import TokenPair
 from likra.reading import can_share
 from likra.reading.budget import Budget
+from likra.reading.turns import alone
 
 Floats = NDArray[np.float64]
 
 
+@alone(lambda base, *_, **__: base.model)
 def score(
     base: Base,
     stack: HeadStack | None,

@@ -21,6 +21,7 @@ from likra.heads.base import Base
 from likra.questions.prompts import Prompter
 from likra.questions.question import Question
 from likra.reading.budget import Budget
+from likra.reading.turns import alone
 
 LONGEST = 64  # new tokens at most, unless told otherwise
 
@@ -73,6 +74,7 @@ class Sampler:
         self._prompts = [prompt_ids(base, prompt)[-room:] for prompt, _ in worded]
         self._blank = [blank_end(prompt) for prompt, _ in worded]
 
+    @alone(lambda self, *_, **__: self._base.model)
     def propose(
         self, wanted: dict[int, range], progress: Callable[[int], None] = lambda done: None
     ) -> dict[int, list[str]]:

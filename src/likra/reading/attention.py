@@ -1,6 +1,7 @@
 """The attention of packed trees, as an implementation that transformers' models call."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedModel
 
 from likra.reading.plan import Chain, Plan
+from likra.reading.turns import in_thread, lock_of
 
 NAME = "likra"
 _SCORES = 2**26  # attention scores that are held at once where no kernel says what it normalised by
@@ -55,28 +57,31 @@ class Pool:
         self._waiting = {}
 
 
-# The reading in progress. One at a time in a process; not per thread, because gradient checkpointing reads again in
-# the threads of the backward pass.
-_now: tuple[Plan, Pool] | None = None
+# The readings in progress: the id of a model's configuration -> what is read, and for which thread. One at a time for a
+# model. Not thread-local, because gradient checkpointing reads again in the threads of the backward pass.
+_now: dict[int, tuple[Plan, Pool, int]] = {}
 
 
 @contextlib.contextmanager
 def reads_trees(model: PreTrainedModel, plan: Plan, pool: Pool) -> Iterator[None]:
     """Within the block the model reads the plan's packed tokens as one row: `input_ids` and `position_ids` [1, N]."""
-    global _now
-    configs = {id(c): c for c in (getattr(m, "config", None) for m in model.modules()) if c is not None}
-    usual = [(config, config._attn_implementation) for config in configs.values()]
-    before, _now = _now, (plan, pool)
-    try:
-        for config, _ in usual:
-            config._attn_implementation = NAME
-        yield
-        pool.commit(plan)
-    finally:
-        pool.discard()
-        _now = before
-        for config, name in usual:
-            config._attn_implementation = name
+    with lock_of(model):
+        configs = {id(c): c for c in (getattr(m, "config", None) for m in model.modules()) if c is not None}
+        usual = [(config, config._attn_implementation, _now.get(key)) for key, config in configs.items()]
+        try:
+            for key, config in configs.items():
+                _now[key] = plan, pool, threading.get_ident()
+                config._attn_implementation = NAME
+            yield
+            pool.commit(plan)
+        finally:
+            pool.discard()
+            for config, name, before in usual:
+                config._attn_implementation = name
+                if before is None:
+                    _now.pop(id(config), None)
+                else:
+                    _now[id(config)] = before
 
 
 def attend(
@@ -91,8 +96,9 @@ def attend(
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of packed tokens [1, heads, N, head size] to their ancestors; returns [1, N, heads, head size]."""
-    assert _now is not None
-    plan, pool = _now
+    plan, pool, thread = _now[id(module.config)]
+    if not in_thread(thread):
+        raise RuntimeError("the model is being read in another thread; let likra run it, which waits, or wait.")
     odd = attention_mask is not None or any(others.get(name) is not None for name in _UNKNOWN)
     if odd or query.shape[0] != 1 or query.shape[2] != len(plan.ids_N):
         raise CannotShare

@@ -11,6 +11,7 @@ from likra.reading.budget import out_of_memory
 from likra.reading.forward import logits_at, read
 from likra.reading.plan import TRUNK, plan_range
 from likra.reading.tree import Tree
+from likra.reading.turns import alone
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,7 @@ _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 _BRANCHES = ((17, 19, 23), (17, 31), (37,))
 
 
+@alone(lambda model, *_, **__: model)
 def can_share(model: PreTrainedModel, longest: int) -> bool:
     """Whether packed trees give the likelihoods of plain forward passes, for sequences of at most `longest` tokens.
 
