@@ -105,8 +105,6 @@ def write_weights(folder: Path, stack: HeadStack, weights: HeadWeights, *, rank:
         tensors[f"base_model.model.{path}.lora_A.weight"] = a.detach().cpu().contiguous()
         tensors[f"base_model.model.{path}.lora_B.weight"] = b.detach().cpu().contiguous()
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-    # safetensors lets nobody else read it; a server may run as another user.
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)
 
 
 def _tidy(value: float) -> float | int:

@@ -20,7 +20,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from likra import parallel
 from likra.errors import InputError
-from likra.files import sha256, write_json
+from likra.files import new_file, sha256, write_json
 from likra.heads.batch import labels_of, rows_of
 from likra.heads.finite import check_base
 from likra.heads.prompts import Prompts
@@ -391,9 +391,9 @@ class Trainer:
 
     def _save(self, done: list[Step]) -> None:
         assert self.checkpoints
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         tensors = self.checkpoints / f"step-{len(done)}.safetensors"
-        save_file(self._tensors(), tensors)
+        with new_file(tensors) as work:
+            save_file(self._tensors(), work)
         # The state file is replaced last and in one go: a kill at any moment leaves the old state or the new one.
         steps = [vars(step) for step in done]
         state = {**self._identity(), "tensors": tensors.name, "sha256": sha256(tensors), "steps": steps}

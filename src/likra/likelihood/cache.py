@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from likra import __version__
+from likra.errors import InputError
 from likra.files import new_file
 from likra.heads.base import Base
 from likra.heads.identity import checksum, weights_of
@@ -27,9 +28,15 @@ logger = logging.getLogger(__name__)
 ENVIRONMENT = "LIKRA_CACHE"
 
 
-def cache_folder() -> Path:
-    """Where likelihoods are kept: `$LIKRA_CACHE`, or `~/.cache/likra`."""
-    return Path(os.environ.get(ENVIRONMENT) or Path.home() / ".cache" / "likra")
+def cache_folder() -> Path | None:
+    """Where likelihoods are kept: `$LIKRA_CACHE`, or `~/.cache/likra`; None, with a warning, for users without a home."""
+    if given := os.environ.get(ENVIRONMENT):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "likra"
+    except RuntimeError:
+        logger.warning("likelihoods are not kept: this user has no home; set %s to a folder", ENVIRONMENT)
+        return None
 
 
 class Cache:
@@ -58,11 +65,8 @@ class Cache:
 
     def get(self, name: str) -> NDArray[np.float64] | None:
         """Log-likelihoods [pairs] under one reader, or None. A damaged file counts as none."""
-        path = self._path(name)
-        if not path.exists():
-            return None
         try:
-            values: NDArray[np.float64] = load_file(path)["logprob"]
+            values: NDArray[np.float64] = load_file(self._path(name))["logprob"]
         except (SafetensorError, OSError, KeyError):
             return None
         return values if values.shape == (self._pairs,) else None
@@ -72,8 +76,8 @@ class Cache:
         try:
             with new_file(self._path(name)) as work:
                 save_file({"logprob": np.ascontiguousarray(values)}, work)
-        except OSError as error:
-            logger.warning("likelihoods are not kept: %s: %s", self._folder, error.strerror)
+        except InputError as error:
+            logger.warning("likelihoods are not kept: %s", error)
 
 
 def _content(base: Base) -> str:

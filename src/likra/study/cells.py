@@ -13,11 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
 from likra import __version__
 from likra.errors import InputError
-from likra.files import check_writable, write_json
+from likra.files import locked, write_json
 from likra.progress import progress_bar
 
 #: Kind of work -> the module whose `run(settings, folder, note)` does it.
@@ -120,21 +118,8 @@ class Store:
         Raises:
             InputError: One does.
         """
-        check_writable(self.folder / "cell")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                try:
-                    yield
-                finally:
-                    # Where nothing was done nothing is left.
-                    if [path.name for path in self.folder.iterdir()] == [".lock"]:
-                        (self.folder / ".lock").unlink()
-                        self.folder.rmdir()
-        except Timeout:
-            raise InputError(
-                f"{self.folder}: another likra is at work there; wait for it, or use another --out."
-            ) from None
+        with locked(self.folder):
+            yield
 
     def run(self, cells: Iterable[Cell], *, ray: str | None = None, shown: bool = True) -> int:
         """Work on the cells that are not finished; returns how many those were. Call it within `locked`.
