@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -154,20 +155,6 @@ def test_an_unfitted_likra_says_so(base: Base, tmp_path: Path) -> None:
         model.save_pretrained(tmp_path / "heads")
 
 
-def test_a_failed_fit_leaves_no_heads(fitted: Likra, questions: list[Question]) -> None:
-    fitted.recipe = Recipe(targets="w_proj")
-    with pytest.raises(InputError, match="--targets w_proj"):
-        fitted.fit(questions, progress=False)
-    with pytest.raises(InputError, match="no heads yet"):
-        fitted.score("Which?", ["a", "b"])
-    fitted.recipe = FAST
-    fitted.fit(questions, progress=False).score("Which?", ["a", "b"])
-    assert fitted.stack is not None
-    fitted.stack.remove()
-    with pytest.raises(InputError, match="were removed from their base"):
-        fitted.score("Which?", ["a", "b"])
-
-
 @pytest.mark.parametrize(("style", "question"), [("cloze", "No blank."), ("empty", "A question?")])
 def test_questions_that_the_heads_style_cannot_word_are_refused(style: str, question: str, fitted: Likra) -> None:
     fitted.style = style
@@ -310,3 +297,61 @@ def test_what_the_package_exports() -> None:
         assert getattr(likra, name) is not None
     with pytest.raises(AttributeError):
         likra.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("failure", ["diverged", "interrupted", "no such answer", "no such layer"])
+def test_a_failed_fit_leaves_everything_as_it_was(
+    failure: str, fitted: Likra, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from likra.heads.training import Trainer
+
+    asked = questions[0]
+    before = fitted.score(asked.text, asked.choices)
+    state = (fitted.style, fitted.training, fitted.losses, fitted.calibration, fitted.evaluations, fitted.stack)
+    data: list[Question] = list(questions[:8])
+    if failure == "diverged":
+        monkeypatch.setattr(fitted, "recipe", dataclasses.replace(fitted.recipe, learning_rate=1e30))
+        raised: type[BaseException] = InputError
+    elif failure == "interrupted":
+        raised = KeyboardInterrupt
+        monkeypatch.setattr(Trainer, "run", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    elif failure == "no such layer":
+        monkeypatch.setattr(fitted, "recipe", dataclasses.replace(fitted.recipe, targets="w_proj"))
+        raised = InputError
+    else:
+        data, raised = [dataclasses.replace(data[0], answer=None)], InputError
+    with pytest.raises(raised):
+        fitted.fit(data, progress=False)
+    assert fitted.score(asked.text, asked.choices) == before
+    after = (fitted.style, fitted.training, fitted.losses, fitted.calibration, fitted.evaluations, fitted.stack)
+    assert all(one is other for one, other in zip(state, after, strict=True))
+
+
+def test_two_threads_get_what_one_gets(fitted: Likra, questions: list[Question]) -> None:
+    """200 calls of `score` and `evaluate`, in two threads, on one Likra."""
+    asked, judged = questions[:5], questions[5:8]
+    scores = [fitted.score(question.text, question.choices) for question in asked]
+    table = fitted.evaluate(judged, cache=False, progress=False).likelihoods.logprob_HQC
+
+    def call(number: int) -> bool:
+        if number % 10 == 9:
+            found = fitted.evaluate(judged, cache=False, progress=False).likelihoods.logprob_HQC
+            return bool(np.array_equal(found, table, equal_nan=True))
+        question = asked[number % len(asked)]
+        return fitted.score(question.text, question.choices) == scores[number % len(asked)]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(call, range(200), timeout=300))
+
+
+def test_training_in_one_thread_and_scoring_in_another_on_one_base(base: Base, questions: list[Question]) -> None:
+    one = Likra.from_base(base, recipe=Recipe(learning_rate=1e-3)).fit(questions[:8], progress=False)
+    asked = questions[0]
+    before = one.score(asked.text, asked.choices)
+    plain = [candidate.base for candidate in before]
+    with ThreadPoolExecutor(2) as pool:
+        again = pool.submit(one.fit, questions[:8], progress=False)
+        found = [pool.submit(one.score, asked.text, asked.choices).result(300) for _ in range(20)]
+        again.result(300)
+    assert all([candidate.base for candidate in some] == plain for some in found)
+    assert one.score(asked.text, asked.choices) == before  # the same data, recipe and seed

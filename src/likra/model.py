@@ -226,25 +226,10 @@ class Likra(Writer):
             InputError: The data cannot train these heads, or a loss is not finite.
         """
         source = load(data) if isinstance(data, str) else data
-        if isinstance(source, Source):
-            self.style = source.style
-        examples = self._examples(source, negatives, unrelated, limit, shots)
+        style = source.style if isinstance(source, Source) else self.style
+        examples = self._examples(source, style, negatives, unrelated, limit, shots)
         pairs = {name: self._tokenize(name, examples[name]) for name in self.heads}
-        if self.stack is not None:
-            self.stack.remove()
-            self.stack = None
-        stack = HeadStack(
-            self.base,
-            self.heads,
-            rank=self.recipe.rank,
-            alpha=self.recipe.alpha,
-            targets=self.recipe.target_names,
-            activation=self.recipe.activation,
-            invocation=common_ending(self.base.tokenizer, [pair.context for found in pairs.values() for pair in found]),
-            # Two heads of one seed would start out equal; the paper's are independent adapters.
-            seeds=[2 * self.recipe.seed + (name == NEGATIVE) for name in self.heads],
-        )
-        self.training = {
+        training = {
             "data": source.name if isinstance(source, Source) else None,
             "negatives": negatives,
             "shots": shots,
@@ -259,7 +244,23 @@ class Likra(Writer):
                 losses = ", ".join(f"{loss:.3f}" for loss in step.losses.values())
                 move(step.step, trainer.total_steps, f"(loss {losses})")
 
+            # One stack stands on a base at a time. Should training fail, these heads stand there again as they were.
+            before = self.stack.remove() if self.stack is not None else None
+            stack = None
             try:
+                stack = HeadStack(
+                    self.base,
+                    self.heads,
+                    rank=self.recipe.rank,
+                    alpha=self.recipe.alpha,
+                    targets=self.recipe.target_names,
+                    activation=self.recipe.activation,
+                    invocation=common_ending(
+                        self.base.tokenizer, [pair.context for found in pairs.values() for pair in found]
+                    ),
+                    # Two heads of one seed would start out equal; the paper's are independent adapters.
+                    seeds=[2 * self.recipe.seed + (name == NEGATIVE) for name in self.heads],
+                )
                 trainer = Trainer(
                     stack,
                     pairs,
@@ -269,10 +270,14 @@ class Likra(Writer):
                     memory=memory,
                     on_step=show,
                 )
-                self.losses = trainer.run()
+                losses = trainer.run()
             except BaseException:
-                stack.remove()
+                if stack is not None:
+                    stack.remove()
+                if self.stack is not None and before is not None:
+                    self.stack.attach(before)
                 raise
+        self.style, self.training, self.losses = style, training, losses
         self.stack, self.calibration = stack, None
         self.evaluations, self.revision = [], None
         return self
@@ -280,6 +285,7 @@ class Likra(Writer):
     def _examples(
         self,
         source: Source | Sequence[Question] | Sequence[Example],
+        style: str,
         negatives: str,
         unrelated: Sequence[str],
         limit: int | None,
@@ -309,7 +315,7 @@ class Likra(Writer):
                     )
             return {head: self._drawn(sides[head], limit) for head in self.heads}
         questions = cast(list[Question], list(items))
-        prompter = Prompter(self.style, shots, questions)
+        prompter = Prompter(style, shots, questions)
         drawn = self._drawn(questions, limit)
         pool = unrelated if negatives == "unrelated" else right_answers(questions)
         both = {

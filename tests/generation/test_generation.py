@@ -345,6 +345,22 @@ def test_the_divergence_by_hand(tokenizer: Any, tmp_path: Path) -> None:
     assert loss.item() == pytest.approx(total, rel=1e-4)
 
 
+def test_a_distillation_that_diverges_is_refused(likra: Likra, questions: list[Question], tmp_path: Path) -> None:
+    assert likra.stack is not None
+    before = {name: likra.stack.digest(name) for name in likra.heads}
+    with pytest.raises(InputError, match="--lr"):
+        likra.distill(
+            [question.text for question in questions[:8]],
+            tmp_path / "one",
+            recipe=Recipe(learning_rate=1e30, epochs=3),
+            decoding=Decoding(6, 4, 1.0),
+            progress=False,
+        )
+    assert not (tmp_path / "one").exists()
+    assert likra.stack is not None
+    assert {name: likra.stack.digest(name) for name in likra.heads} == before
+
+
 def test_what_is_distilled_says_what_the_two_say(
     likra: Likra, tokenizer: Any, questions: list[Question], tmp_path: Path
 ) -> None:

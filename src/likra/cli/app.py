@@ -1,5 +1,6 @@
 """The command line: `likra`."""
 
+import io
 import logging
 import os
 import sys
@@ -28,6 +29,7 @@ from likra.cli import (
     world,
 )
 from likra.errors import InputError
+from likra.files import refusal
 
 app = typer.Typer(
     name="likra",
@@ -85,6 +87,10 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="likra: %(message)s")
     for noisy in ("huggingface_hub", "datasets", "transformers", "httpx", "urllib3", "fsspec", "bitsandbytes"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    for stream in (sys.stdout, sys.stderr):
+        # A console or pipe that is not UTF-8 gets escapes for what it cannot show, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as end:
@@ -95,7 +101,12 @@ def main() -> None:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'writing or reading a file'}: {error.strerror or error}")
-    except (MemoryError, RuntimeError) as error:
+    except Exception as error:
+        # safetensors and pyarrow raise errors of their own for what the system refuses, a full disk say.
+        if reason := refusal(error):
+            _fail(f"writing or reading a file: {reason}")
+        if not isinstance(error, MemoryError | RuntimeError):
+            raise
         # torch's errors are told by name and text: this module must not load torch.
         exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
         if not exhausted and "can't allocate memory" not in str(error):

@@ -1,6 +1,5 @@
 """`likra generate`: what heads say by themselves."""
 
-import json as jsonlib
 from typing import Annotated
 
 import typer
@@ -50,7 +49,7 @@ def generate(
         options.note(f"the search found {fewest} different texts, not {n}")
     if json:
         records = [{"prompt": text, "texts": texts} for text, texts in zip(prompt, found, strict=True)]
-        typer.echo(jsonlib.dumps(records, ensure_ascii=False))
+        options.echo_json(records)
         return
     for text, texts in zip(prompt, found, strict=True):
         if len(prompt) > 1:

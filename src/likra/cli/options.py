@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -194,3 +195,9 @@ def in_bytes(memory: float | None) -> int | None:
 def console() -> Console:
     """Where people read results: standard output, of the first process of a data parallel run."""
     return Console(highlight=False, quiet=parallel.rank() > 0)
+
+
+def echo_json(value: Any) -> None:
+    """Print a value as one line of JSON; with escapes where standard output is not UTF-8."""
+    wide = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(value, ensure_ascii=not wide))

@@ -1,7 +1,6 @@
 """`likra pick`: the best of n."""
 
 import dataclasses
-import json as jsonlib
 from typing import Annotated
 
 import typer
@@ -48,6 +47,6 @@ def pick(
     ranked = likra.pick(prompt, decoding=decoding, normalisation=normalisation, memory=options.in_bytes(memory))
     if json:
         found = [dataclasses.asdict(candidate) for candidate in ranked]
-        typer.echo(jsonlib.dumps(found, ensure_ascii=False))
+        options.echo_json(found)
     else:
         show(ranked)

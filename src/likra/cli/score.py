@@ -1,7 +1,6 @@
 """`likra score`: rank candidate answers to one question."""
 
 import dataclasses
-import json as jsonlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,7 +44,7 @@ def score(
     sure = likra.is_sure(ranked[0], min_confidence)
     if json:
         found = [dataclasses.asdict(candidate) for candidate in ranked]
-        typer.echo(jsonlib.dumps(found if sure else [], ensure_ascii=False))
+        options.echo_json(found if sure else [])
     else:
         show(ranked, sure)
 

@@ -1,5 +1,7 @@
 """`likra train`: train heads on right and wrong answers."""
 
+import contextlib
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -93,7 +95,7 @@ def train(
     the heads are those of one process.
     """
     # In this order, so that what is quick to check is refused before torch is loaded.
-    from likra.files import check_free
+    from likra.files import check_free, claimed, unfinished
     from likra.questions import load
     from likra.questions.sources import answers
 
@@ -121,29 +123,31 @@ def train(
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,
     )
-    likra = Likra.from_base(
-        model,
-        role=role,
-        recipe=recipe,
-        weight=weight,
-        **options.loading(revision, dtype, device, trust_remote_code, quantize),
-    )
-    state = out.with_name(f"{out.name}.partial")
-    if (state / "state.json").exists() and parallel.rank() == 0:
-        sys.stderr.write(f"likra: going on with the unfinished run in {state}\n")
-    likra.fit(
-        source,
-        negatives=negatives,
-        unrelated=unrelated,
-        limit=limit,
-        shots=shots,
-        state=state,
-        checkpoint_every=checkpoint_every,
-        memory=options.in_bytes(memory),
-    )
-    if parallel.rank() == 0:
-        likra.save_pretrained(out)
-        shutil.rmtree(state, ignore_errors=True)
+    # One process writes, and no other run meanwhile.
+    with claimed(out) if parallel.rank() == 0 else contextlib.nullcontext():
+        likra = Likra.from_base(
+            model,
+            role=role,
+            recipe=recipe,
+            weight=weight,
+            **options.loading(revision, dtype, device, trust_remote_code, quantize),
+        )
+        state = unfinished(out)
+        if (state / "state.json").exists() and parallel.rank() == 0:
+            sys.stderr.write(f"likra: going on with the unfinished run in {state}\n")
+        likra.fit(
+            source,
+            negatives=negatives,
+            unrelated=unrelated,
+            limit=limit,
+            shots=shots,
+            state=state,
+            checkpoint_every=checkpoint_every,
+            memory=options.in_bytes(memory),
+        )
+        if parallel.rank() == 0:
+            likra.save_pretrained(out)
+            shutil.rmtree(state, ignore_errors=True)
     parallel.wait()
     console = options.console()
     for name, count in likra.training["examples"].items():
@@ -156,6 +160,10 @@ def train(
             f"{last:.3f} in the last (nats per token)" + (f", {cut} prompts cut from the left" if cut else "")
         )
     held_out = any(source.questions.get(split) for split in ("test", "validation"))
-    then = f"eval {out} --data {data}" if held_out else f"score {out} --question ... --choice ... --choice ..."
+    then = (
+        f"eval {shlex.quote(str(out))} --data {shlex.quote(data)}"
+        if held_out
+        else f"score {shlex.quote(str(out))} --question ... --choice ... --choice ..."
+    )
     again = f" --quantize {quantize}" if quantize else ""
     console.print(f"Heads are in {out}. Next: likra {then}{again}", soft_wrap=True, markup=False)

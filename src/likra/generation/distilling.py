@@ -1,6 +1,7 @@
 """One head that says by itself what two say together: distillation of their combined next-token distribution."""
 
 import contextlib
+import math
 import random
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,7 @@ from likra.generation.decoding import Decoding, generate
 from likra.heads.batch import rows_of
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
+from likra.heads.training import Diverged, check_converging, check_trainable
 from likra.likelihood.table import BASE
 from likra.questions.tokens import TokenPair
 from likra.reading import logits_at
@@ -56,8 +58,9 @@ def distill(
         token.
 
     Raises:
-        InputError: A prompt is too long.
+        InputError: A prompt is too long, the base cannot be trained on, or a loss or a weight is not finite.
     """
+    check_trainable(stack)
     base, index = stack.base, stack.index(student)
     written = generate(
         base,
@@ -93,6 +96,8 @@ def distill(
                 loss = _divergence(stack, readers, student, batch[first : first + recipe.batch_size], contrast, recipe)
                 (loss / tokens).backward()
                 total += loss.item() / tokens
+            if not math.isfinite(total):
+                raise Diverged(f"the loss became {total} at step {len(losses) + 1} of the distillation")
             for own, parameter in zip(slices, parameters, strict=True):
                 own.grad = None if parameter.grad is None else parameter.grad[index]
             for group in optimizer.param_groups:
@@ -102,6 +107,7 @@ def distill(
                 parameter.grad = None
             losses.append(total)
             progress(len(losses), steps, f"steps (loss {total:.3f})")
+    check_converging("the distilled weights are", slices)
     return losses
 
 

@@ -77,6 +77,7 @@ class HeadStack:
                 f"{base.name}: already carries heads; call remove() on their stack, or load the base anew."
             )
         self._route = Route()
+        self.layers: dict[str, StackedLora] = {}
         layers: dict[str, StackedLora] = {}
         for path in target_paths(base.model, targets):
             layer = StackedLora(base.model.get_submodule(path), len(names), rank, self._route)

@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -443,6 +443,12 @@ class Diverged(InputError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what}; lower --lr, or train in float32 (--dtype float32, no --bf16).")
+
+
+def check_converging(what: str, tensors: Iterable[torch.Tensor]) -> None:
+    """Raise Diverged ("the weights of ... are", not finite) unless all numbers of some tensors are finite."""
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise Diverged(f"{what} not finite")
 
 
 def check_trainable(stack: HeadStack) -> None:

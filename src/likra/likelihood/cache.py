@@ -29,7 +29,7 @@ ENVIRONMENT = "LIKRA_CACHE"
 
 
 def cache_folder() -> Path | None:
-    """Where likelihoods are kept: `$LIKRA_CACHE`, or `~/.cache/likra`; None, with a warning, for users without a home."""
+    """Where likelihoods are kept: `$LIKRA_CACHE`, or `~/.cache/likra`; None, with a warning, where there is no home."""
     if given := os.environ.get(ENVIRONMENT):
         return Path(given)
     try:

@@ -1,8 +1,10 @@
 """Whether a model can be read as packed trees: found by trying, once."""
 
 import inspect
+import itertools
 import logging
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -18,6 +20,8 @@ logger = logging.getLogger(__name__)
 _ALONE = "%s cannot share one reading of what its prompts have in common; each is read on its own (slower)."
 _FOUND = "_likra_can_share"  # set on the model: what trying it found
 _EXACT = (torch.float32, torch.float64)
+#: Where a model says how many experts it has.
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 _BRANCHES = ((17, 19, 23), (17, 31), (37,))
 
@@ -72,11 +76,11 @@ def _probe(model: PreTrainedModel, length: int) -> bool:
     tree = Tree.of([(context + branch, 0) for branch in branches])
     at = torch.tensor([path[-1] for path in tree.paths])
     try:
-        whole = read(model, plan_range(tree, 0, len(tree), 1, length), Pool(), at)
+        whole = _packed(model, tree, [len(tree)])
         # And in two stretches, the second of which finds the context in the pool.
-        pool, cut = Pool(), len(context)
-        read(model, plan_range(tree, 0, cut, 1, length), pool, at[:0])
-        split = read(model, plan_range(tree, cut, len(tree), 1, length), pool, at - cut)
+        split = _packed(model, tree, [len(context), len(tree)])
+        if not _blind_to_others(model, tree, whole):
+            return False
     except (CannotShare, TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
         if out_of_memory(error):
             raise
@@ -88,10 +92,49 @@ def _probe(model: PreTrainedModel, length: int) -> bool:
     if not likely.isfinite().all():
         return True  # a broken model; whoever reads it will say so
     near = likely > likely.amax(-1, keepdim=True) - 10  # rounding may do what it likes to the hopeless
-    for logits in (whole, split):
+    for logits in (whole[at], split[at]):
         gaps = (logits.to(likely.device).float().log_softmax(-1) - likely).abs()[near]
         # Half precision rounds single logits by as much as a wrong mask would move them, but not all of them.
         exact = model.dtype in _EXACT and getattr(model, "hf_quantizer", None) is None
         if not (gaps.max() < 1e-3 if exact else gaps.mean() < 0.3):
             return False
+    return True
+
+
+def _packed(model: PreTrainedModel, tree: Tree, stops: list[int], changed: int | None = None) -> torch.Tensor:
+    """Logits [N, V] at every node, read in stretches that end at `stops`; with another token at node `changed`."""
+    pool, found = Pool(), []
+    for start, stop in itertools.pairwise([0, *stops]):
+        plan = plan_range(tree, start, stop, 1, int(tree.depth_N.max()) + 1)
+        if changed is not None and start <= changed < stop:
+            vocabulary = model.config.get_text_config().vocab_size
+            plan.ids_N[changed - start] = (plan.ids_N[changed - start] + vocabulary // 2) % vocabulary
+        found.append(read(model, plan, pool, torch.arange(stop - start)))
+    return torch.cat(found)
+
+
+def _blind_to_others(model: PreTrainedModel, tree: Tree, whole: torch.Tensor) -> bool:
+    """Whether a token moves nothing but what follows it, and that.
+
+    Another token in one place must not change a bit of the logits anywhere but at its descendants, for what a mask
+    hides counts exactly 0. This holds in every precision, where a comparison with plain passes sees rounding before it
+    sees a wrong mask. Only a layer that computes several tokens together (experts, 8-bit outliers) rounds anew.
+    """
+    config = model.config.get_text_config()
+    if getattr(model, "hf_quantizer", None) is not None or any(getattr(config, name, None) for name in _EXPERTS):
+        return True
+    first, *others = tree.paths
+    branching = int(first[-3])  # the node that two branches share
+    # In one stretch, and in two, whose second finds what it needs of the first in the pool.
+    for stops in ([len(tree)], [int(first[-1]) + 1, len(tree)]):
+        usual = whole if len(stops) == 1 else _packed(model, tree, stops)
+        for changed in (int(first[-4]), branching, int(first[-2]), int(others[-1][-1])):
+            moved = (_packed(model, tree, stops, changed) != usual).any(-1).cpu().numpy()
+            nodes = np.arange(len(tree))
+            below = (nodes >= changed) & (nodes < tree.end_N[changed])
+            if moved[~below].any():
+                return False
+            # Nearer ones must move; what is far may be rounded away, or lie before a sliding window.
+            if not moved[below & (tree.depth_N <= tree.depth_N[changed] + 1)].all():
+                return False
     return True
