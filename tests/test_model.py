@@ -355,3 +355,10 @@ def test_training_in_one_thread_and_scoring_in_another_on_one_base(base: Base, q
         again.result(300)
     assert all([candidate.base for candidate in some] == plain for some in found)
     assert one.score(asked.text, asked.choices) == before  # the same data, recipe and seed
+
+
+def test_heads_that_were_removed_from_their_base_say_so(fitted: Likra) -> None:
+    assert fitted.stack is not None
+    fitted.stack.remove()
+    with pytest.raises(InputError, match="were removed from their base"):
+        fitted.score("Which?", ["a", "b"])
