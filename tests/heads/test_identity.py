@@ -5,7 +5,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -358,6 +358,8 @@ def test_a_later_likra_of_this_format_is_read(heads: Path, tmp_path: Path) -> No
 def test_a_tokenizer_without_rules_is_told_by_what_it_does(base: Base, questions: list[Question]) -> None:
     class Slow:
         bos_token = eos_token = unk_token = None
+        added_tokens_decoder: ClassVar[dict[int, Any]] = {}
+        all_special_tokens: ClassVar[list[str]] = []
 
         def __init__(self, fast: PreTrainedTokenizerFast) -> None:
             self.fast = fast

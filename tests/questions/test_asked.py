@@ -177,7 +177,7 @@ def test_calibration_is_on_questions_that_training_did_not_ask(tmp_path: Path, b
     ]
     source = load(write(tmp_path / "d.jsonl", records))
     likra = Likra.from_base(base)
-    likra.training = {"data": source.name, "limit": 4}
+    likra.training = {"limit": 4, "asked": likra._asked(source, 4)}
     drawn = {question.text for question in likra._drawn(source.questions["train"], 4)}
     left = {question.text for question in likra._left_over(source)}
     assert drawn and left and not drawn & left and len(drawn | left) == 8

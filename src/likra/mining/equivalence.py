@@ -73,6 +73,7 @@ def clauses(text: str) -> tuple[tuple[str, ...], ...]:
     Without articles, punctuation, and case (but that of units: mW is not MW), and numbers in one way of writing. Signs
     are words (x > 0), or parts of the word that they stand at (C++); so are marks of letters (Hindi's vowel signs).
     """
+    whole = text.split()
     text = _RAISED.sub(r"^\g<0>", _LOWERED.sub("_", _FRACTION.sub(" ", _DECORATION.sub("", text))))
     text = unicodedata.normalize("NFKC", text).replace("\u2044", "/").replace("\u2215", "/")
     text = _SHOUTED.sub(r"\1", text)
@@ -92,7 +93,7 @@ def clauses(text: str) -> tuple[tuple[str, ...], ...]:
     kept = tuple(tuple(word for word in part if word not in _ARTICLES) for part in found)
     if any(kept):
         return tuple(part for part in kept if part)
-    words = tuple(word for part in found for word in part) or tuple(text.split())
+    words = tuple(word for part in found for word in part) or tuple(whole)
     return (words,) if words else ()
 
 
