@@ -323,3 +323,18 @@ def test_learning_rates_follow_the_schedule() -> None:
     cosine = Recipe(learning_rate=1.0, schedule="cosine")
     assert [round(cosine.rate(step, 4), 3) for step in range(4)] == [1.0, 0.854, 0.5, 0.146]
     assert Recipe(learning_rate=0.5).rate(7, 10) == 0.5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("path", ["model.layers.0.mlp.up_proj", "lm_head", "model.norm"])
+def test_a_base_with_broken_weights_is_named(path: str, value: float, tokenizer: Any) -> None:
+    """The remedy is another copy of the model, not another learning rate."""
+    from likra import Likra
+    from likra.questions import Question
+
+    base = tiny_base(tokenizer)
+    weight = base.model.get_submodule(path).weight
+    weight.data.view(-1)[3] = value
+    questions = [Question(f"q{n}", f"What is {n}?", (f"goat {n}", f"parrot {n}"), 0) for n in range(4)]
+    with pytest.raises(InputError, match=r"before any training; .*holds NaN or infinity"):
+        Likra.from_base(base, recipe=Recipe()).fit(questions, progress=False)
