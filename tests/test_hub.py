@@ -423,3 +423,25 @@ def test_a_push_that_the_hub_refuses(
     hub.stop()
     error = run(versions[0], REPOSITORY).exception
     assert isinstance(error, InputError) and "the Hugging Face hub cannot be reached" in str(error)
+
+
+def test_a_proxy_that_is_not_there_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test of the network: nothing listens at a port that was just given back."""
+    import socket
+
+    from huggingface_hub import constants
+
+    from likra.hub import reachable
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for proxy in (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", "http://127.0.0.1:99999"):
+            monkeypatch.setenv("https_proxy", proxy)
+            assert not reachable()  # bound, but it does not listen
+        taken.listen()
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        assert reachable()

@@ -1,12 +1,12 @@
 """The Hugging Face hub: whether it can be reached, and the files of a repository, there and back."""
 
-import os
 import socket
 import textwrap
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from likra.errors import InputError
 
@@ -14,18 +14,22 @@ _SECONDS = 5
 
 
 def reachable() -> bool:
-    """False if the hub's host cannot be connected to. True where that cannot be told (a proxy, offline mode).
+    """False if the hub's host, or the proxy on the way there, cannot be connected to. True in offline mode.
 
     Asked before the hub's libraries retry for a minute.
     """
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+    if constants.HF_HUB_OFFLINE:
         return True
     address = urlsplit(constants.ENDPOINT)
+    proxies = {} if proxy_bypass(address.hostname or "") else getproxies()
+    if proxy := proxies.get(address.scheme) or proxies.get("all"):
+        address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
     try:
-        socket.create_connection((address.hostname or "", address.port or 443), timeout=_SECONDS).close()
-    except OSError:
+        port = address.port or (80 if proxy and address.scheme != "https" else 443)
+        socket.create_connection((address.hostname or "", port), timeout=_SECONDS).close()
+    except (OSError, ValueError):  # a port that is not one
         return False
     return True
 

@@ -119,5 +119,5 @@ def chosen(logits_PV: torch.Tensor, rows_M: NDArray[np.int64], tokens_M: NDArray
     log_P = torch.cat([part.float().logsumexp(-1) for part in logits_PV.split(_ROWS)])
     rows, tokens = (torch.from_numpy(index).to(logits_PV.device) for index in (rows_M, tokens_M))
     logprob_M = logits_PV[rows, tokens].float() - log_P[rows]
-    values: NDArray[np.float64] = logprob_M.double().cpu().numpy()
+    values: NDArray[np.float64] = logprob_M.cpu().double().numpy()
     return values

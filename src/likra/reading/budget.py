@@ -156,6 +156,12 @@ def free_memory(device: torch.device) -> int:
     return max(0, min(found))
 
 
+#: What a CPU's allocator, CUDA, cuBLAS, cuDNN and MPS say.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_status_alloc_failed", "cannot allocate memory")
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    """Whether an error says that memory ran out: Python's, torch's, or one that only its text tells."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        text in str(error).lower() for text in _OUT_OF_MEMORY
+    )

@@ -231,7 +231,7 @@ class _Probe:
                     position_ids=rows.positions_RT,
                     use_cache=False,
                 )
-            found.append(np.stack([states_RTD[:, -1].double().cpu().numpy() for states_RTD in outputs], axis=1))
+            found.append(np.stack([states_RTD[:, -1].cpu().double().numpy() for states_RTD in outputs], axis=1))
         return np.concatenate(found)
 
 
