@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -24,15 +24,13 @@ class _Server(uvicorn.Server):
     """Ends with what was accepted; at once when it is told so twice."""
 
     def take_signals(self) -> None:
-        """From here on signals come to `handle_exit`, until the process is gone; in the main thread only."""
+        """From here on signals come to `handle_exit`, in the main thread.
+
+        While it runs, uvicorn takes them too; what it gives back when it has ended are these.
+        """
         if threading.current_thread() is threading.main_thread():
             for sig in HANDLED_SIGNALS:
                 signal.signal(sig, self.handle_exit)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own gives the signals back when `run` returns, and the second one may come later.
-        yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # uvicorn's own would wait for the model's thread, and raise the signal again in the end.
