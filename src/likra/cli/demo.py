@@ -75,7 +75,7 @@ def _show(curve: "Curve") -> None:
             cells.append(f"{100 * mean:.1f} ({100 * low:.0f}-{100 * high:.0f})")
         table.add_row(str(size), *cells)
     console = options.console()
-    console.print(table)
+    options.show_table(table)
     console.print(
         f"\nAccuracy in percent on {questions} questions, mean of {len(curve.seeds)} seeds (Wilson 95% interval over "
         "the questions). This is a model organism: a small model that ships with likra. In the paper, on ARC-Challenge "

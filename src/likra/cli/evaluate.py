@@ -135,7 +135,7 @@ def _show(result: "Evaluation", split: str, divided_by: str) -> None:
         table.add_column(column, justify="left" if column == "method" else "right")
     for method, value in result.methods.items():
         table.add_row(METHOD_TITLES[method], f"{value.accuracy:.4f}", f"{value.low:.4f} to {value.high:.4f}")
-    console.print(table)
+    options.show_table(table)
     count = len(result.likelihoods.questions)
     console.print(f"{count} questions ({split}), weight {result.weight:g}, scores divided by {divided_by}")
     if cut := result.likelihoods.questions_cut:

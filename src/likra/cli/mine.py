@@ -164,14 +164,14 @@ def _show(mined: "Mined", rows: "list[KindLikelihood]") -> None:
 
     table = Table(box=None, pad_edge=False)
     for column in ("kind", "answers", "kept", "nats per answer", "nats per token"):
-        table.add_column(column, justify="right" if column in ("answers", "kept") else "left")
+        table.add_column(column, justify="left" if column == "kind" else "right")
     likely = {row.kind: (_interval(row.per_answer), _interval(row.per_token)) for row in rows}
     count = str(len(mined.questions))
     table.add_row(RIGHT, count, count, *likely[RIGHT])
     for name, kind in mined.kinds.items():
         table.add_row(name, str(kind.found), str(kind.kept), *likely.get(name, ("", "")))
     console = options.console()
-    console.print(table)
+    options.show_table(table)
     console.print("nats: log-likelihood under the model, mean over questions (95% interval, normal approximation)")
     for name, kind in mined.kinds.items():
         console.print(f"dropped of {name}: {kind.found - kind.kept} ({tally(kind)})")

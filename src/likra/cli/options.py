@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
 
 from likra import parallel
 
@@ -22,6 +24,8 @@ DATA_HELP = (
     "(arc-challenge, arc-easy, arc-paper, hellaswag, winogrande, truthfulqa, blimp), hf:owner/name, or world."
 )
 MODEL_HELP = "The base model: a hub id, a folder, or `world` for the embedded one."
+
+_LEAST_TEXT = 8  # characters that a column of text is folded to
 
 Data = Annotated[str, typer.Option("--data", metavar="SOURCE", help=DATA_HELP, show_default=False)]
 Heads = Annotated[
@@ -195,6 +199,24 @@ def in_bytes(memory: float | None) -> int | None:
 def console() -> Console:
     """Where people read results: standard output, of the first process of a data parallel run."""
     return Console(highlight=False, quiet=parallel.rank() > 0)
+
+
+def show_table(table: Table) -> None:
+    """Print a table, however narrow the terminal: its numbers (columns on the right) whole, its text folded.
+
+    rich would cut both with an ellipsis. Where not even folding helps, lines are longer than the terminal is wide.
+    """
+    out = console()
+    least = 0
+    for column in table.columns:
+        longest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        if column.justify == "right" or longest <= _LEAST_TEXT:
+            column.no_wrap = True
+        else:
+            column.overflow, column.min_width = "fold", _LEAST_TEXT
+        least += (longest if column.no_wrap else _LEAST_TEXT) + 2  # and what stands between columns
+    out.width = max(out.width, least)
+    out.print(table)
 
 
 def echo_json(value: Any) -> None:

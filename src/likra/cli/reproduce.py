@@ -90,7 +90,7 @@ def _show_verdicts(out: Path) -> None:
     for verdict in verdicts(load_rows(out / "results.parquet")):
         on = f"{short(verdict.model)}, {short(verdict.data)}"
         table.add_row(on, verdict.source, verdict.claim, verdict.measured, verdict.verdict)
-    options.console().print(table)
+    options.show_table(table)
 
 
 def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
@@ -109,7 +109,7 @@ def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
         table.add_row(
             name, str(len(distinct)), str(shared), "; ".join(f"{count} x {kind}" for kind, count in kinds.items())
         )
-    console.print(table)
+    options.show_table(table)
     every = list({cell.key: cell for some in cells.values() for cell in some}.values())
     tasks = list({json.dumps(cell["task"], sort_keys=True): Task(**cell["task"]) for cell in every}.values())
     sources = Table("source", "training questions", "test questions", "", box=None, pad_edge=False)
@@ -120,7 +120,7 @@ def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
         else:
             note = "" if data.known else "to be downloaded from the hub; numbers as published"
             sources.add_row(name, f"{data.train:,}", f"{data.test:,}", note)
-    console.print(sources)
+    options.show_table(sources)
     models = Table(
         Column("model", overflow="fold"), "parameters", "loaded", "with heads in training", "", box=None, pad_edge=False
     )
@@ -134,7 +134,7 @@ def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
         training = size + 2 * 0.006 * parameters * 16 + 0.5 * size
         count = f"{parameters / 1e9:.3g} billion" if parameters > 1e9 else f"{parameters / 1e6:.3g} million"
         models.add_row(task.model, count, _gib(size), _gib(training), note)
-    console.print(models)
+    options.show_table(models)
     total = operations(every)
     if total is None:
         console.print("operations: not known, for a model or source is not at hand")

@@ -61,6 +61,6 @@ def show(ranked: "list[Candidate]", sure: bool = True) -> None:
         if probable:
             numbers.append(f"{candidate.probability:.3f}")
         table.add_row(f"{place}.", Text(candidate.text), *numbers)
-    options.console().print(table)
+    options.show_table(table)
     if not sure:
         options.console().print(f"No answer: the best is right with {ranked[0].probability:.3f}, less than asked for.")
