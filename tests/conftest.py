@@ -91,6 +91,24 @@ _TEXT = [
 ]
 
 
+#: Files with the longest tests; begun with, so that no process waits for the other one in the end.
+LONGEST = (
+    "likelihood/test_harness.py",
+    "world/test_world.py",
+    "study/test_resume.py",
+    "test_parallel.py",
+    "study/test_catalogue.py",
+    "serve/test_process.py",
+    "integrations/test_harness_model.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    order = {here / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test finds likelihoods that another, or this machine's user, has kept."""

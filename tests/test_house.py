@@ -11,7 +11,7 @@ from tests.conftest import PATIENCE
 SOURCE = Path(__file__).parents[1] / "src" / "likra"
 ROOMS = ["questions", "reading", "heads", "likelihood", "judge", "generation", "mining", "saved", "card"]
 ROOMS += ["model", "study", "report", "world", "serve", "integrations", "cli"]
-FOUNDATION = {"errors", "files", "builtin", "progress", "hub", "parallel"}
+FOUNDATION = {"errors", "files", "builtin", "progress", "hub", "parallel", "layout"}
 
 
 def room(module: str) -> str | None:

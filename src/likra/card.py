@@ -17,12 +17,13 @@ from likra.errors import InputError
 from likra.files import new_file
 from likra.judge.calibration import Fitted
 from likra.judge.scores import METHOD_TITLES, NORMALISATIONS
+from likra.layout import CARD, CURVE, CURVE_FIGURE, FILES
 from likra.likelihood.table import NEGATIVE, POSITIVE
 from likra.questions.negatives import NEGATIVE_KINDS
 from likra.questions.prompts import STYLES, word
 from likra.questions.question import Question
 from likra.questions.sources import HUB
-from likra.saved import CARD, CURVE, CURVE_FIGURE, FILES, own_files, read_evaluations, read_manifest
+from likra.saved import own_files, read_evaluations, read_manifest
 
 #: Prompt style -> a question and two candidates to try it on; those of `world` are of its own world.
 _EXAMPLES: dict[str, tuple[str, tuple[str, str]]] = {

@@ -36,6 +36,11 @@ def reachable() -> bool:
 
 def is_id(name: str) -> bool:
     """Whether this can be the name of a repository: `owner/name`."""
+    return may_be_id(name) and name.count("/") == 1
+
+
+def may_be_id(name: str) -> bool:
+    """Whether the hub may know a repository of this name: `owner/name`, or `name` alone as some old ones are called."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # it is in the documentation
 
@@ -43,7 +48,7 @@ def is_id(name: str) -> bool:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return name.count("/") == 1
+    return True
 
 
 def fetch(

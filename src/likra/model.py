@@ -33,6 +33,7 @@ from likra.heads.training import CHECKPOINT_EVERY, Step, Trainer
 from likra.judge.calibration import Calibration, Fitted, Sure, calibrate, check_calibration, sure
 from likra.judge.evaluation import Evaluation
 from likra.judge.scores import check_weight
+from likra.layout import EVALUATIONS, LOSSES, find_heads
 from likra.likelihood.cache import cache_folder
 from likra.likelihood.engine import score
 from likra.likelihood.table import BASE, NEGATIVE, POSITIVE, Likelihoods
@@ -47,10 +48,7 @@ from likra.questions.sources import Source, load, right_answers
 from likra.questions.tokens import TokenPair, common_ending
 from likra.reading.turns import alone_with_base
 from likra.saved import (
-    EVALUATIONS,
-    LOSSES,
     check_base,
-    find_heads,
     read_evaluations,
     read_manifest,
     write_heads,

@@ -1,6 +1,5 @@
 """Heads on disk: what a folder of them holds, where it is found, and that it is what was saved."""
 
-import difflib
 import json
 import logging
 import re
@@ -8,30 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, cast
 
-from likra import __version__, hub
+from likra import __version__
 from likra.errors import InputError
 from likra.files import sha256, write_json
-from likra.heads.adapters import CONFIG, WEIGHTS, write_adapter
+from likra.heads.adapters import write_adapter
 from likra.heads.base import Base, sampled
 from likra.heads.identity import Identity
 from likra.heads.recipe import Recipe
 from likra.heads.stack import HeadStack
 from likra.heads.training import Step
-from likra.judge.calibration import FILE as CALIBRATION
 from likra.judge.scores import check_weight
+from likra.layout import CONFIG, EVALUATIONS, EXTRAS, LOSSES, MANIFEST, WEIGHTS, check_heads
 from likra.likelihood.table import NEGATIVE, POSITIVE
 
 logger = logging.getLogger(__name__)
 
-MANIFEST, LOSSES, CARD = "likra.json", "losses.jsonl", "README.md"
-EVALUATIONS = "evaluations.json"
 FORMAT = 1  # of the manifest; raised when an older likra can no longer read it
-CURVE, CURVE_FIGURE = "curve.json", "curve.png"
-
-#: What may be known of heads beside themselves. It changes later, so the manifest has no digests of it.
-EXTRAS = (CARD, CALIBRATION, EVALUATIONS, CURVE, CURVE_FIGURE)
-#: All that a heads folder holds; nothing else is fetched from the hub, or sent there.
-FILES = (MANIFEST, LOSSES, *EXTRAS, f"*/{CONFIG}", f"*/{WEIGHTS}")
 
 #: An evaluation with these alike replaces an earlier one.
 SETTINGS = ("data", "split", "shots", "sampled_shots", "limit", "weight", "normalisation")
@@ -77,42 +68,6 @@ def write_heads(
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def find_heads(where: str | Path, revision: str | None = None, token: str | None = None) -> tuple[Path, str | None]:
-    """The folder of some heads, and their commit where they come from the hub.
-
-    Args:
-        where: A folder, or `owner/name` on the Hugging Face hub; a folder wins.
-        revision: Branch, tag or commit on the hub; default: its main branch.
-        token: Access token for the hub.
-
-    Raises:
-        InputError: There is neither, or the repository cannot be fetched or holds no heads.
-    """
-    folder = Path(where)
-    if folder.exists():
-        if revision is not None:
-            raise InputError(
-                f"--revision {revision}: {folder} is a folder here, and a folder has no revisions; to choose that of "
-                "its base, give --base-revision."
-            )
-        return folder, None
-    meant = [path.name for path in folder.parent.glob("*") if (path / MANIFEST).is_file()]
-    close = difflib.get_close_matches(folder.name, meant, 1)
-    guess = f"; did you mean {folder.parent / close[0]}?" if close else ""
-    if not hub.is_id(folder.as_posix()):
-        raise InputError(f"{folder}: no such folder; `likra train` writes one{guess or '.'}")
-    try:
-        found, commit = hub.fetch(folder.as_posix(), FILES, revision, token)
-    except InputError as error:
-        raise InputError(f"{error} (Nor is there such a folder here{guess or '.'})") from None
-    if not (found / MANIFEST).is_file():
-        raise InputError(
-            f"{folder}: this repository holds no heads (it has no {MANIFEST}). Give one that `likra push` made; plain "
-            "PEFT adapters are loaded by Likra.from_adapters."
-        )
-    return found, commit
-
-
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The `likra.json` of a heads folder, once every file that it lists has been checked.
 
@@ -120,10 +75,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         InputError: The folder or a file is missing, outside the folder, or not what was written.
     """
     path = folder / MANIFEST
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; `likra train` writes one.")
-    if not path.exists():
-        raise InputError(f"{path}: is missing, so {folder} is no heads folder; `likra train` writes one.")
+    check_heads(folder)
     newer = ""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

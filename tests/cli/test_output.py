@@ -5,11 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from likra.errors import InputError
 from likra.files import claimed, new_file, new_folder, unfinished, write_json
+from likra.heads import Base
+from likra.likelihood import cache as cache_module
+from likra.likelihood.engine import score
+from likra.questions import Prompter, Question
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -72,3 +79,36 @@ def test_two_runs_never_write_one_folder(tmp_path: Path) -> None:
     assert not unfinished(out).exists()
     with claimed(out):  # free again
         pass
+
+
+def test_a_cache_that_cannot_be_written_costs_no_table(
+    tmp_path: Path, base: Base, questions: list[Question], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk, a file in the folder's place, no home: the likelihoods are there, and a warning."""
+    expected = score(base, None, questions[:3], Prompter("qa")).logprob_HQC
+    (tmp_path / "file").write_text("")
+    found = score(base, None, questions[:3], Prompter("qa"), cache=tmp_path / "file").logprob_HQC
+    assert np.array_equal(found, expected, equal_nan=True)
+    assert "likelihoods are not kept" in caplog.text
+
+
+def test_a_full_disk_costs_no_table(
+    tmp_path: Path, base: Base, questions: list[Question], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(cache_module, "save_file", full)
+    table = score(base, None, questions[:3], Prompter("qa"), cache=tmp_path / "kept")
+    assert np.isfinite(table.logprob_HQC[0, 0, 0]) and "No space left on device" in caplog.text
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(cache_module.ENVIRONMENT)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache_module.cache_folder() is None
+    assert "no home" in caplog.text

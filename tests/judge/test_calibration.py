@@ -14,7 +14,6 @@ from sklearn.linear_model import LogisticRegression
 from likra.errors import InputError
 from likra.judge.bootstrap import Resampled
 from likra.judge.calibration import (
-    FILE,
     Calibration,
     Fitted,
     calibrate,
@@ -27,6 +26,7 @@ from likra.judge.calibration import (
     risks,
     softmax,
 )
+from likra.layout import CALIBRATION
 
 NAN = math.nan
 unit = st.floats(0, 1)
@@ -195,9 +195,9 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: dict[str, object]) -> None:
     calibrate(*drawn(3.0, 50), "temperature", weight=1, normalisation="raw").save(tmp_path)
-    kept = json.loads((tmp_path / FILE).read_text())
+    kept = json.loads((tmp_path / CALIBRATION).read_text())
     kept["calibration"] |= damage
-    (tmp_path / FILE).write_text(json.dumps(kept))
+    (tmp_path / CALIBRATION).write_text(json.dumps(kept))
     with pytest.raises(InputError, match="calibrate again"):
         Fitted.load(tmp_path)
 

@@ -27,7 +27,7 @@ def merge(
     nothing and is a rough stand-in: where the updates are large (a high learning rate) it may write nonsense. Look at
     what it writes, lower --contrast, or take `likra distill`.
     """
-    from likra.files import check_free
+    from likra.files import check_free, claimed
 
     check_free(out)
 
@@ -35,8 +35,8 @@ def merge(
 
     way = Contrast(contrast)
 
-    likra = how.open(heads)
-    likra.merge(out, contrast=way)
+    with claimed(out):
+        how.open(heads).merge(out, contrast=way)
     options.console().print(_NEXT.format(out=out), soft_wrap=True, markup=False)
 
 
@@ -65,7 +65,7 @@ def distill(
     The two write answers to each prompt (no right or wrong answers are read), and the new adapter learns their combined
     next-token distribution at every token. It starts from the merged one.
     """
-    from likra.files import check_free
+    from likra.files import check_free, claimed
     from likra.questions import load
 
     check_free(out)
@@ -76,16 +76,17 @@ def distill(
 
     recipe = Recipe(learning_rate=lr, batch_size=batch_size, epochs=epochs, seed=seed)
     decoding = Decoding(max_tokens, n, 1.0, seed=seed)
-    likra = how.open(heads)
-    losses = likra.distill(
-        source,
-        out,
-        contrast=Contrast(contrast, plausibility),
-        recipe=recipe,
-        decoding=decoding,
-        limit=limit,
-        memory=options.in_bytes(memory),
-    )
+    with claimed(out):
+        likra = how.open(heads)
+        losses = likra.distill(
+            source,
+            out,
+            contrast=Contrast(contrast, plausibility),
+            recipe=recipe,
+            decoding=decoding,
+            limit=limit,
+            memory=options.in_bytes(memory),
+        )
     some = max(1, len(losses) // 4)
     first, last = sum(losses[:some]) / some, sum(losses[-some:]) / some
     console = options.console()

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +70,8 @@ def mine(
     """
     # In this order, so that what is quick to check is refused before the model is loaded.
     from likra.errors import InputError
-    from likra.files import check_writable, new_file
+    from likra.files import check_writable, locked, new_file, unfinished
+    from likra.layout import check_model
     from likra.progress import progress_bar
     from likra.questions import Prompter, load
     from likra.questions.sources import SPLITS, right_answers
@@ -82,6 +84,7 @@ def mine(
     if given.exists() and out.resolve() in (given.resolve(), given.resolve() / out.name) and not out.parent.is_file():
         raise InputError(f"{out}: is the data that is mined for, or would become a part of it; choose another --out.")
     check_writable(out)
+    check_model(model)
     if split not in SPLITS:
         raise InputError(f"--split {split}: must be one of {', '.join(SPLITS)}.")
     source = load(data)
@@ -101,24 +104,26 @@ def mine(
 
     check_style(source.style)
     config = MiningConfig(tuple(kind), per_question, tries, temperature, max_tokens, seed)
-    base = load_base(model, **options.loading(revision, dtype, device, trust_remote_code, quantize))
-    in_bytes = options.in_bytes(memory)
-    with progress_bar("Sampling", "answers", shown="sampled" in kind) as move:
-        mined = mine_answers(
-            base, questions, prompter, config, answers=right_answers(found), memory=in_bytes, progress=move
-        )
-    with progress_bar("Scoring", "questions") as move:
-        rows = kind_likelihoods(base, mined, prompter, memory=in_bytes, progress=move)
-    with new_file(out) as work, work.open("w", encoding="utf-8") as file:
-        file.writelines(
-            json.dumps(record, ensure_ascii=False) + "\n" for record in _records(mined, source.style, split)
-        )
+    with locked(unfinished(out)):
+        base = load_base(model, **options.loading(revision, dtype, device, trust_remote_code, quantize))
+        in_bytes = options.in_bytes(memory)
+        with progress_bar("Sampling", "answers", shown="sampled" in kind) as move:
+            mined = mine_answers(
+                base, questions, prompter, config, answers=right_answers(found), memory=in_bytes, progress=move
+            )
+        with progress_bar("Scoring", "questions") as move:
+            rows = kind_likelihoods(base, mined, prompter, memory=in_bytes, progress=move)
+        with new_file(out) as work, work.open("w", encoding="utf-8") as file:
+            file.writelines(
+                json.dumps(record, ensure_ascii=False) + "\n" for record in _records(mined, source.style, split)
+            )
     _show(mined, rows)
     console = options.console()
     if mined.without:
         console.print(f"Nothing was found for {mined.without} of {len(questions)} questions; they are left out.")
     console.print(
-        f"{len(mined.questions)} questions are in {out}. Next: likra train {model} --data {out} --out heads",
+        f"{len(mined.questions)} questions are in {out}. Next: likra train {shlex.quote(model)} --data "
+        f"{shlex.quote(str(out))} --out heads",
         soft_wrap=True,
         markup=False,
     )

@@ -133,6 +133,16 @@ class Loading:
     quantize: str | None
     trust_remote_code: bool
 
+    def check(self, heads: Path) -> None:
+        """Raise InputError, without a load of torch, where there are no such heads or no such base here."""
+        from likra import hub
+        from likra.layout import check_model, find_heads
+
+        if heads.exists() or not hub.is_id(heads.as_posix()):
+            find_heads(heads, self.revision)
+        if self.base is not None:
+            check_model(self.base)
+
     def open(self, heads: Path) -> "Likra":
         """The heads on their base."""
         from likra.model import Likra
@@ -158,6 +168,7 @@ def opens_heads(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*arguments: Any, **given: Any) -> None:
         how = Loading(**{name: given.pop(name, default) for name, (_, default) in _LOADING.items()})
+        how.check(given["heads"])  # first of all: what a command imports may take seconds
         command(*arguments, **given, how=how)
 
     own = inspect.signature(command)

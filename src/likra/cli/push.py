@@ -36,6 +36,10 @@ def push(
     losses.jsonl, what `likra calibrate` and `likra eval --record` found, and a card, README.md, which is written
     for its readers there. Others load them with `likra score OWNER/NAME ...`, or `Likra.from_pretrained("OWNER/NAME")`.
     """
+    from likra.layout import check_heads
+
+    check_heads(heads)
+
     from likra.card import push as publish
     from likra.saved import read_manifest
 

@@ -104,6 +104,11 @@ def _command(name: str) -> Callable[..., None]:
         trust_remote_code: options.TrustRemoteCode = False,
     ) -> None:
         from likra.builtin import WORLD
+        from likra.layout import check_model
+
+        for model in models:
+            check_model(model)
+
         from likra.heads.recipe import Recipe
         from likra.judge.scores import check_normalisation, check_weight
         from likra.study.plan import Plan

@@ -96,10 +96,12 @@ def train(
     """
     # In this order, so that what is quick to check is refused before torch is loaded.
     from likra.files import check_free, claimed, unfinished
+    from likra.layout import check_model
     from likra.questions import load
     from likra.questions.sources import answers
 
     check_free(out)
+    check_model(model)
     source = load(data)
     unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
 

@@ -1,6 +1,7 @@
 """`likra world`: the miniature world and the model that was pretrained on it."""
 
 import itertools
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -50,13 +51,17 @@ def build(
     The folder then holds `model` (for MODEL) and `questions.jsonl` (for --data), and beside them the same questions
     reworded, unrelated ones, and the voices of the sources.
     """
-    from likra.files import check_free
-    from likra.world.build import build_world
+    from likra.files import check_free, claimed
 
     check_free(out)
-    build_world(out, seed=seed, steps=steps, variant=variant)
+
+    from likra.world.build import build_world
+
+    with claimed(out):
+        build_world(out, seed=seed, steps=steps, variant=variant)
+    model, data = shlex.quote(str(out / "model")), shlex.quote(str(out / "questions.jsonl"))
     options.console().print(
-        f"The world is in {out}. Next: likra train {out}/model --data {out}/questions.jsonl --out DIR",
+        f"The world is in {out}. Next: likra train {model} --data {data} --out DIR",
         soft_wrap=True,
         markup=False,
     )

@@ -20,13 +20,13 @@ from likra.errors import InputError
 from likra.heads.base import Base
 from likra.heads.lora import linear_shape
 from likra.heads.stack import ALL_LINEAR, HeadStack, HeadWeights, check_finite, target_paths
+from likra.layout import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
     from peft import LoraConfig
 
 logger = logging.getLogger(__name__)
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KEY = re.compile(r"base_model\.model\.(?P<path>.+)\.lora_(?P<side>[AB])\.weight")
 
 #: Fields of `adapter_config.json` that may have any value: they are read here, the weights show what they did, or they

@@ -16,6 +16,7 @@ from likra import hub, parallel
 from likra.builtin import WORLD, WORLD_MODELS
 from likra.errors import InputError
 from likra.heads.identity import Identity
+from likra.layout import check_model
 from likra.questions.tokens import TokenPair, check_embedded, check_vocabulary, encode_pairs, model_max_length
 from likra.reading.turns import alone
 
@@ -130,9 +131,8 @@ def load_base(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise InputError(f"--device {device}: cannot be used here ({reason}); try --device cpu.") from None
+    check_model(name)
     path = str(WORLD_MODELS.get(name, name))
-    if Path(path).is_file():
-        raise InputError(f"{name}: is a file; a model is a hub id, a folder with config.json, or `{WORLD}`.")
     placed: dict[str, Any] = {}
     if device == "auto" or quantize:
         placed["device_map"] = device if device == "auto" else {"": device}
@@ -212,8 +212,6 @@ def sampled(model: PreTrainedModel) -> str:
 def _load_failure(name: str, path: str, error: Exception) -> str:
     reason = textwrap.shorten(str(error), 200)
     if Path(path).is_dir():
-        if not (Path(path) / "config.json").exists():
-            return f"{name}: holds no config.json; a model folder is what save_pretrained writes."
         return f"{name}: the model in this folder cannot be loaded ({type(error).__name__}: {reason})."
     if "trust_remote_code" in reason:
         return f"{name}: runs code of its own; pass --trust-remote-code if you trust its repository."

@@ -12,6 +12,7 @@ from likra.files import write_json
 from likra.judge.accuracy import Accuracy, accuracy, credit
 from likra.judge.bootstrap import Resampled
 from likra.judge.scores import check_normalisation, check_weight
+from likra.layout import CALIBRATION
 from likra.likelihood.table import Floats, Ints
 
 #: How scores become probabilities; the words are the command line's too.
@@ -21,7 +22,6 @@ CALIBRATIONS: dict[str, str] = {
 }
 BINS = 15  # of the expected calibration error, as Guo et al. (2017) have it
 FOLDS = 5
-FILE = "calibration.json"
 
 #: Temperatures that are looked at, in nats: beyond them every probability is 0 or 1, or all are alike.
 _COLDEST, _HOTTEST = 1e-3, 1e4
@@ -92,7 +92,7 @@ class Fitted:
 
     def save(self, folder: Path) -> None:
         """Write `calibration.json`."""
-        write_json(folder / FILE, asdict(self))
+        write_json(folder / CALIBRATION, asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> "Fitted | None":
@@ -101,7 +101,7 @@ class Fitted:
         Raises:
             InputError: The file is damaged.
         """
-        path = folder / FILE
+        path = folder / CALIBRATION
         if not path.exists():
             return None
         try:

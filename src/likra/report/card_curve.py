@@ -10,8 +10,8 @@ from likra.builtin import WORLD
 from likra.errors import InputError
 from likra.files import new_file, write_json
 from likra.judge import METHOD_TITLES, wilson
+from likra.layout import CURVE, CURVE_FIGURE
 from likra.report.figures import draw
-from likra.saved import CURVE, CURVE_FIGURE
 from likra.study.results import RESULTS, Row, load_rows, where
 
 _DEMO = "results.json"
