@@ -233,19 +233,19 @@ def test_a_signal_is_heard_where_standard_error_is_closed(monkeypatch: pytest.Mo
 
 
 def test_what_cannot_be_served_is_said_before_anything_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(InputError, match=r"--host 192\.0\.2\.1 --port 0: .*; choose another"):
-        serve.serve(tmp_path, host="192.0.2.1", port=0)  # an address of documentation (RFC 5737), nobody's own
+        serve.serve(heads, host="192.0.2.1", port=0)  # an address of documentation (RFC 5737), nobody's own
     with pytest.raises(InputError, match="--api-key"):
-        serve.serve(tmp_path, port=0, api_key="two words")
+        serve.serve(heads, port=0, api_key="two words")
     with pytest.raises(InputError, match="--timeout inf: must be a finite number"):
-        serve.serve(tmp_path, port=0, timeout=float("inf"))
+        serve.serve(heads, port=0, timeout=float("inf"))
     with pytest.raises(InputError, match="no heads folder"):
         serve.serve(tmp_path, port=0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'likra\[serve\]'"):
-        serve.serve(tmp_path)
+        serve.serve(heads)
     assert signal.getsignal(signal.SIGINT) is before

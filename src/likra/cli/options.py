@@ -165,13 +165,15 @@ _LOADING: dict[str, tuple[Any, Any]] = {
 def opens_heads(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options by which heads and their base are loaded; it gets them as its argument `how`."""
 
+    own = inspect.signature(command)
+
     @functools.wraps(command)
     def run(*arguments: Any, **given: Any) -> None:
         how = Loading(**{name: given.pop(name, default) for name, (_, default) in _LOADING.items()})
-        how.check(given["heads"])  # first of all: what a command imports may take seconds
+        # First of all: what a command imports may take seconds.
+        how.check(own.bind_partial(*arguments, **given).arguments["heads"])
         command(*arguments, **given, how=how)
 
-    own = inspect.signature(command)
     kept = [parameter for parameter in own.parameters.values() if parameter.name != "how"]
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
