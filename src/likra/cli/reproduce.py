@@ -22,7 +22,7 @@ def reproduce(
     preset: Annotated[
         str,
         typer.Option(
-            help="world: every study on the embedded model, 25 minutes on two cores. blimp: curve, likelihoods, "
+            help="world: every study on the embedded model, 20 minutes on two cores. blimp: curve, likelihoods, "
             "weights and "
             "rivals on BLiMP and a small language model. paper: the paper itself, for a GPU and the hub.",
             show_default=False,

@@ -67,7 +67,7 @@ def _world() -> Preset:
     controls = (task("world-truthful"), task("world-voiceless"))
     ladder = (task("world-tiny"), task("world-small"), task(WORLD))
     return Preset(
-        "the embedded model, a model organism: every study, in at most 25 minutes on two cores",
+        "the embedded model, a model organism: every study, in at most 20 minutes on two cores",
         (
             ("curve", main),
             ("models", dataclasses.replace(main, tasks=ladder)),
