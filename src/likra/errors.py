@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line that says what is wrong, where (file, line, field) and what to do about it. The command
     line prints it without a traceback and exits with code 2.
     """
+
+
+#: What a CPU's allocator, CUDA, cuBLAS, cuDNN and MPS say, in small letters.
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_status_alloc_failed", "cannot allocate memory")

@@ -81,7 +81,7 @@ def new_file(path: Path) -> Iterator[Path]:
     Raises:
         InputError: The system refuses to write it.
     """
-    work = path.with_name(f".{path.name[:40]}.tmp-{os.getpid()}")
+    work = path.with_name(f".{path.name[:40]}.tmp-{secrets.token_hex(4)}")
     try:
         with _writing(path, work):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,10 +138,14 @@ def claimed(out: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, seconds: float = 0) -> Iterator[None]:
     """Keep other processes from working in a folder, which is made, and removed again where nothing was left in it.
 
     However the process ends, the system frees the lock.
+
+    Args:
+        folder: The folder.
+        seconds: How long to wait for another process.
 
     Raises:
         InputError: Another process is at work there.
@@ -151,7 +155,7 @@ def locked(folder: Path) -> Iterator[None]:
     file = folder / ".lock"
     check_writable(file)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file, timeout=0)
+    lock = FileLock(file, timeout=seconds)
     try:
         lock.acquire()
     except Timeout:

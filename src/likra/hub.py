@@ -27,7 +27,8 @@ def reachable() -> bool:
     if proxy := proxies.get(address.scheme) or proxies.get("all"):
         address = urlsplit(proxy if "//" in proxy else f"//{proxy}")
     try:
-        port = address.port or (80 if proxy and address.scheme != "https" else 443)
+        default = 1080 if address.scheme.startswith("socks") else 80 if proxy and address.scheme != "https" else 443
+        port = address.port or default
         socket.create_connection((address.hostname or "", port), timeout=_SECONDS).close()
     except (OSError, ValueError):  # a port that is not one
         return False

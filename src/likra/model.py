@@ -570,7 +570,11 @@ class Likra(Writer):
         drawn = self._drawn(questions, limit)
         asked = {question.asked for question in drawn}
         left = [question for question in questions if question.asked not in asked]
-        if not left or sketch(drawn) != self.training.get("asked"):
+        if "asked" in self.training:
+            same = sketch(drawn) == self.training["asked"]
+        else:  # heads of before it was kept
+            same = self.training.get("data") == source.name
+        if not left or not same:
             raise InputError(
                 f"{source.name}: has no validation split, and no training questions that these heads have not seen; "
                 "name a split with --split, best not the one that is judged on."

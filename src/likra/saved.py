@@ -14,11 +14,12 @@ from likra.heads.adapters import write_adapter
 from likra.heads.base import Base, sampled
 from likra.heads.identity import Identity
 from likra.heads.recipe import Recipe
-from likra.heads.stack import HeadStack
+from likra.heads.stack import ACTIVATIONS, HeadStack
 from likra.heads.training import Step
 from likra.judge.scores import check_weight
 from likra.layout import CONFIG, EVALUATIONS, EXTRAS, LOSSES, MANIFEST, WEIGHTS, check_heads
 from likra.likelihood.table import NEGATIVE, POSITIVE
+from likra.questions.prompts import STYLES
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     newer = ""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if _version(manifest["likra"]) > _version(__version__) or manifest.get("format", 0) > FORMAT:
+        later = int(manifest.get("format", 0)) > FORMAT
+        if _version(manifest["likra"]) > _version(__version__) or later:
             newer = f"was written by likra {manifest['likra']}, newer than this one ({__version__}); upgrade likra."
-        if manifest.get("format", 0) > FORMAT:
+        if later:
             raise ValueError("its format is unknown")
         files, heads = dict(manifest["files"]), dict(manifest["heads"])
         if not heads or not set(heads) <= {POSITIVE, NEGATIVE}:
@@ -90,7 +92,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         check_weight(manifest["weight"])
         _ = [manifest["base"][key] for key in ("name", "revision")]
         _ = _identity(manifest["base"]) or manifest["base"]["fingerprint"]
-        _ = manifest["prompt"]["style"], manifest["training"], manifest["activation"]
+        if manifest["prompt"]["style"] not in STYLES or manifest["activation"] not in ACTIVATIONS:
+            raise ValueError("its prompt style or activation is unknown")
+        if not isinstance(manifest["training"], dict):
+            raise TypeError("training is not an object")
+        tuple(map(int, manifest.get("invocation", ())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if newer:
             raise InputError(f"{path}: {newer}") from None

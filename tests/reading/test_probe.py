@@ -80,3 +80,24 @@ def test_a_wrong_place_in_the_pool_is_refused(
     base.model.to(dtype)
     monkeypatch.setattr(Tree, "ancestors", cousins)
     assert not can_share(base.model, 60)
+
+
+def experts(dtype: torch.dtype) -> Any:
+    """A model whose layers round tokens together: what one token says moves the last bits of others."""
+    from transformers import AutoModelForCausalLM, MixtralConfig
+
+    config = MixtralConfig(
+        vocab_size=320, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2, max_position_embeddings=256,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config).eval().to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_experts(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert can_share(experts(dtype), 60)
+    for wrong in WRONG:
+        with monkeypatch.context() as patched:
+            patched.setattr(plan_module, "_sees", wrong)
+            assert not can_share(experts(dtype), 60), wrong

@@ -28,7 +28,7 @@ from likra.cli import (
     train,
     world,
 )
-from likra.errors import InputError
+from likra.errors import OUT_OF_MEMORY, InputError
 from likra.files import refusal
 
 app = typer.Typer(
@@ -109,7 +109,7 @@ def main() -> None:
             raise
         # torch's errors are told by name and text: this module must not load torch.
         exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-        if not exhausted and "can't allocate memory" not in str(error):
+        if not exhausted and not any(text in str(error).lower() for text in OUT_OF_MEMORY):
             raise
         _fail("out of memory; use a smaller model, --dtype bfloat16, or (train) a smaller --batch-size")
 

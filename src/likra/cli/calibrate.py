@@ -44,6 +44,7 @@ def calibrate(
     """
     from likra.card import write_card
     from likra.errors import InputError
+    from likra.files import locked
     from likra.judge.calibration import check_calibration
     from likra.judge.scores import check_normalisation
     from likra.questions import load
@@ -69,8 +70,9 @@ def calibrate(
         normalisation=normalisation,
         memory=options.in_bytes(memory),
     )
-    fitted.save(heads)
-    write_card(heads)
+    with locked(heads, seconds=60):
+        fitted.save(heads)
+        write_card(heads)
     console = options.console()
     console.print(
         f"Expected calibration error: {fitted.before:.4f} before, {fitted.after:.4f} after ({fitted.questions} "

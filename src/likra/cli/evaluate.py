@@ -59,7 +59,7 @@ def evaluate(
     On several GPUs: `accelerate launch -m likra eval ...` (or torchrun); each process reads its share of the questions.
     """
     from likra.errors import InputError
-    from likra.files import check_writable
+    from likra.files import check_writable, locked
     from likra.judge import NORMALISATIONS
     from likra.judge.scores import check_normalisation
     from likra.questions import load
@@ -114,8 +114,9 @@ def evaluate(
 
         asked = {"data": source.name, "split": judged, "shots": shots}
         asked["seen"] = overlaps(likra.training.get("asked", ""), result.likelihoods.questions)
-        record_evaluation({**asked, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
-        write_card(heads)
+        with locked(heads, seconds=60):  # who else records meanwhile must not overwrite this
+            record_evaluation({**asked, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
+            write_card(heads)
     sure = likra.sure(result, min_confidence)
     if json:
         more = {"calibration": sure.as_json()} if sure else {}

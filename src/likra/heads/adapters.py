@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import re
 import textwrap
 from collections.abc import Iterable
@@ -151,7 +150,7 @@ def adapter_config(folder: Path) -> "LoraConfig":
     if used:
         raise InputError(f"{path}: uses {', '.join(used)}, which a head does not have; train plain LoRA.")
     alpha, tokens = config.lora_alpha, config.alora_invocation_tokens or []
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e30:
         raise InputError(f"{path}: its lora_alpha is {json.dumps(alpha)}, which is no number; mend it.")
     if not isinstance(tokens, list) or not all(type(token) is int for token in tokens):
         raise InputError(f"{path}: its alora_invocation_tokens are no token ids; mend them.")

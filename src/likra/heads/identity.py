@@ -31,7 +31,11 @@ _NEUTRAL = frozenset(
         ),
         *("dtype", "torch_dtype", "quantization_config", "attn_implementation"),  # looked at by themselves
         *("use_cache", "return_dict", "use_return_dict", "output_attentions", "output_hidden_states"),
-        *("initializer_range", "initializer_factor", "pad_token_id", "id2label", "label2id", "problem_type"),
+        *("initializer_range", "initializer_factor", "id2label", "label2id", "problem_type", "finetuning_task"),
+        *("bos_token_id", "eos_token_id", "pad_token_id"),  # of generation; what is read goes by the tokenizer's
+        *("output_router_logits", "router_aux_loss_coef", "router_z_loss_coef"),  # of losses
+        *("chunk_size_feed_forward", "pretraining_tp", "use_bfloat16", "unsloth_version", "unsloth_fixed"),
+        *("temperature", "top_k", "top_p", "do_sample", "max_length", "min_length", "num_beams", "repetition_penalty"),
     ]
 )
 #: Text of many kinds, to see what a tokenizer does with it.
@@ -185,9 +189,15 @@ class Identity:
 
         def read(text: str) -> Weight:
             shape, kind, values, *rounded = text.split(" ")
+            if len(rounded) != len(_ROUNDED):
+                raise ValueError("its weights are not as they are written")
             return Weight(shape, kind, values, lambda: tuple(rounded))
 
         stored = fields["stored"]
+        for name in ("config", "tokenizer", "versions"):
+            if not isinstance(fields[name], dict):
+                raise TypeError(f"{name} is {type(fields[name]).__name__}")
+        _ = [fields["versions"][name] for name in ("transformers", "tokenizers")]
         return cls(
             weights={name: read(text) for name, text in fields["weights"].items()},
             stored=lambda: stored,

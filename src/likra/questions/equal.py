@@ -5,8 +5,11 @@ import unicodedata
 
 #: Unicode's other spaces (no-break, thin, ideographic, ...), each of which is written as a plain one.
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-#: What is not seen at either end of a text: white space, and signs of no width.
-_UNSEEN = " \t\n\r\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029\u200b\u2060\ufeff"
+#: What is seen nowhere: soft hyphens, marks of direction, spaces of no width. (Joiners of letters and emoji are seen.)
+_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+#: What is not seen at either end of a text: white space, controls, fillers, and joiners with nothing to join.
+_ENDS = "[\\s\x00-\x1f\x7f-\x9f\u200c\u200d\u2800\u3164\uffa0\ufe00-\ufe0e]+"
+_UNSEEN = re.compile(f"^{_ENDS}|{_ENDS}$")
 
 
 def composed(text: str) -> str:
@@ -21,9 +24,10 @@ def composed(text: str) -> str:
 
 
 def canonical(text: str) -> str:
-    """What two texts have in common that are one: the composed form, without what is not seen at either end.
+    """What two texts have in common that are one: the composed form, without what is not seen.
 
     >>> canonical("Paris\u00a0") == canonical(" Paris")
     True
     """
-    return composed(text).strip(_UNSEEN)
+    seen = text if text.isascii() else _INVISIBLE.sub("", text)
+    return _UNSEEN.sub("", composed(seen))

@@ -99,11 +99,28 @@ def _chat_hint(value: Any) -> str:
 
 
 #: Fields that hold something a question is about, so that the question alone is not what is asked.
-_PASSAGE = re.compile(
-    "(article|passage|context|paragraph|document|image|picture)s?_?[0-9]*|support|story|background|premise|hint"
-    "|system|system_prompt",
-    re.IGNORECASE,
+_PASSAGE = frozenset(
+    "abstract article audio background body code content context conversation ctx description dialog dialogue document "
+    "evidence excerpt facts figure hint history image input instruction lecture messages narrative paragraph passage "
+    "picture premise reading scenario situation stimulus story support system table text transcript video".split()
 )
+#: Words at the end of a field's name by which it says something of a passage, and is none.
+_OF_PASSAGE = frozenset(
+    "id ids idx index hash url link type kind name title source lang language length len tokens count".split()
+)
+#: Fields that say where a record is from or what it is about, and nothing of its answer.
+_ABOUT = frozenset(
+    "id idx ind index qid uuid hash key split fold group category subject subcategory topic domain area source origin "
+    "dataset task type kind name title url link lang language locale country difficulty level year month day date time "
+    "timestamp created updated author user annotator worker model version license tag tags note notes comment "
+    "explanation rationale reasoning length len tokens count number no nr row line page chapter".split()
+)
+#: What a field holds, or is called, that may tell right answers from wrong ones.
+_VERDICTS = frozenset(
+    "right wrong correct incorrect true false yes no good bad up down positive negative pass passed fail failed "
+    "accepted rejected valid invalid thumbs_up thumbs_down thumbs-up thumbs-down".split()
+)
+_VERDICT_NAMES = frozenset("score reward rating grade vote votes feedback quality verdict correctness".split())
 #: Fields that hold candidate answers, name one of them, or say whether the answer is right; without "_" and the like.
 _CHOICES = re.compile(
     "(mc[0-9]*|multiple|possible|plausible|correct|incorrect|wrong|false|bad|best|all|other|right|candidate)*"
@@ -123,7 +140,22 @@ def _looks_like_choices(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _looks_like_passage(name: str) -> bool:
-    return bool(_PASSAGE.fullmatch(name))
+    words = re.findall("[a-z]+", name.lower())
+    return not _PASSAGE.isdisjoint(set(words) | {word.removesuffix("s") for word in words}) and (
+        words[-1] not in _OF_PASSAGE
+    )
+
+
+def _tells_right_from_wrong(name: str, value: Any) -> bool:
+    """Whether a field beside an answer may say that the answer is wrong."""
+    if not _VERDICT_NAMES.isdisjoint(re.findall("[a-z]+", name.lower())):
+        return True
+    told = isinstance(value, bool | int | float) or (isinstance(value, str) and value.strip().lower() in _VERDICTS)
+    return told and not _says_what_about(name)
+
+
+def _says_what_about(name: str) -> bool:
+    return not _ABOUT.isdisjoint(re.findall("[a-z]+", name.lower()))
 
 
 def matters(name: str) -> bool:
@@ -134,7 +166,7 @@ def matters(name: str) -> bool:
 def _asked(record: Record, field: str, *, empty: bool = False) -> str:
     """The text of what is asked, or InputError if more than that is asked."""
     for name, value in record.items():
-        if _looks_like_passage(name) and value and not (isinstance(value, str) and not value.strip()):
+        if name != field and _looks_like_passage(name) and value and _given(value):
             raise InputError(
                 f"field {name!r} belongs to what is asked, but only {field!r} is read; write both into {field!r}, or "
                 f"remove {name!r} to ask without it."
@@ -147,14 +179,23 @@ def _alone(record: Record, field: str) -> str:
     answer = record[field]
     names = {name.lower() for name in record}
     in_row = {name for row in _ROWS for name in row if names.issuperset(row)}
+    lettered = isinstance(answer, str) and _letter(answer.strip()) is not None
     for name, value in record.items():
-        if name in ("question", "prompt", "answer", field):
+        if name in ("question", "prompt", "answer", field) or not _given(value):
             continue
         if isinstance(value, Mapping):
             value = list(value.values())
         texts = [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-        listed = len(texts) > 1 and (answer in texts or (isinstance(answer, str) and _letter(answer) is not None))
-        if listed or name.lower() in in_row or _looks_like_choices(name):
+        listed = len(texts) > 1 and (answer in texts or lettered)
+        # One letter as the answer may name what stands in any other field.
+        named = lettered and isinstance(value, str) and not _says_what_about(name)
+        if (
+            listed
+            or named
+            or name.lower() in in_row
+            or _looks_like_choices(name)
+            or _tells_right_from_wrong(name, value)
+        ):
             raise InputError(
                 f"field {name!r} looks like choices, or tells right from wrong, so {field!r} may not be a right answer "
                 f"by itself; give 'question', 'answer' and a list 'choices', or remove {name!r}."

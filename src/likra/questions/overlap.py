@@ -4,19 +4,22 @@ import hashlib
 from collections.abc import Sequence
 
 from likra.questions.equal import canonical
-from likra.questions.question import Example, Question
+from likra.questions.question import Example, Question, what_is_asked
 
 #: Digests that a sketch keeps: enough for every overlap of up to so many questions, and for large ones of more.
 KEPT = 256
 
 
 def digest(item: Question | Example) -> str:
-    """Digest of what is asked and of its right answer, however a file spells or names them; 12 hexadecimal digits."""
+    """Digest of what is asked, however a file spells or names it; of the right answer where nothing is asked (BLiMP).
+
+    12 hexadecimal digits.
+    """
     if isinstance(item, Question):
-        parts = (item.text, "" if item.answer is None else item.choices[item.answer])
+        asked, answer = item.text, "" if item.answer is None else item.choices[item.answer]
     else:
-        parts = (item.prompt, item.completion)
-    return hashlib.sha256("\0".join(map(canonical, parts)).encode()).hexdigest()[:12]
+        asked, answer = item.prompt, item.completion
+    return hashlib.sha256((what_is_asked(asked) or canonical(answer)).encode()).hexdigest()[:12]
 
 
 def sketch(items: Sequence[Question] | Sequence[Example]) -> str:

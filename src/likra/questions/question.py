@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 from likra.questions.equal import canonical
 
 
+def what_is_asked(text: str) -> str:
+    """What texts have in common that ask the same: the text, but for white space, Unicode's forms and case."""
+    return " ".join(canonical(text).split()).casefold()
+
+
 @dataclass(frozen=True)
 class Question:
     """A question with candidate answers.
@@ -32,7 +37,7 @@ class Question:
 
         The text, but for white space, Unicode's forms and case; the id where there is no text (BLiMP).
         """
-        return " ".join(canonical(self.text).split()).casefold() or self.id
+        return what_is_asked(self.text) or self.id
 
     @property
     def name(self) -> str:

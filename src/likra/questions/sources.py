@@ -267,14 +267,25 @@ def _identified(name: str, questions: list[Question]) -> list[Question]:
     shared = {question.id for question in questions if of_id.setdefault(question.id, question) != question}
     if not shared:
         return questions
-    count = sum(question.id in shared for question in questions)
-    logger.warning(
-        "%s: %d of %d records have an id that another record has too (%s); they are told apart by their content.",
-        name,
-        count,
-        len(questions),
-        ", ".join(map(repr, sorted(shared)[:3])),
-    )
+    told: dict[tuple[str, tuple[str, ...]], int | None] = {}
+    contradicting = [q for q in questions if told.setdefault((q.text, q.choices), q.answer) != q.answer]
+    if contradicting:
+        logger.warning(
+            "%s: %d of %d records contradict another one: the same question and choices, and another answer (%s).",
+            name,
+            len(contradicting),
+            len(questions),
+            ", ".join(question.name for question in contradicting[:3]),
+        )
+    twice = shared - {question.id for question in contradicting}
+    if twice:
+        logger.warning(
+            "%s: %d of %d records have an id that another record has too (%s); they are told apart by their content.",
+            name,
+            sum(question.id in twice for question in questions),
+            len(questions),
+            ", ".join(map(repr, sorted(twice)[:3])),
+        )
     return [
         replace(question, id=identity_of(question.id, question.text, *question.choices, str(question.answer)))
         if question.id in shared

@@ -96,8 +96,8 @@ def attend(
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of packed tokens [1, heads, N, head size] to their ancestors; returns [1, N, heads, head size]."""
-    plan, pool, thread = _now[id(module.config)]
-    if not in_thread(thread):
+    plan, pool, thread = _now.get(id(module.config), (None, None, -1))
+    if plan is None or pool is None or not in_thread(thread):
         raise RuntimeError("the model is being read in another thread; let likra run it, which waits, or wait.")
     odd = attention_mask is not None or any(others.get(name) is not None for name in _UNKNOWN)
     if odd or query.shape[0] != 1 or query.shape[2] != len(plan.ids_N):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from likra.errors import InputError
+from likra.errors import OUT_OF_MEMORY, InputError
 from likra.reading.plan import BLOCK
 
 logger = logging.getLogger(__name__)
@@ -156,12 +156,8 @@ def free_memory(device: torch.device) -> int:
     return max(0, min(found))
 
 
-#: What a CPU's allocator, CUDA, cuBLAS, cuDNN and MPS say.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "_status_alloc_failed", "cannot allocate memory")
-
-
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: Python's, torch's, or one that only its text tells."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        text in str(error).lower() for text in _OUT_OF_MEMORY
+        text in str(error).lower() for text in OUT_OF_MEMORY
     )

@@ -3,9 +3,11 @@
 import inspect
 import itertools
 import logging
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from likra.reading.attention import CannotShare, Pool
@@ -22,6 +24,8 @@ _FOUND = "_likra_can_share"  # set on the model: what trying it found
 _EXACT = (torch.float32, torch.float64)
 #: Where a model says how many experts it has.
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+#: What models call the attention of a layer.
+_ATTENTION = ("self_attn", "self_attention", "attention", "attn")
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 _BRANCHES = ((17, 19, 23), (17, 31), (37,))
 
@@ -79,7 +83,10 @@ def _probe(model: PreTrainedModel, length: int) -> bool:
         whole = _packed(model, tree, [len(tree)])
         # And in two stretches, the second of which finds the context in the pool.
         split = _packed(model, tree, [len(context), len(tree)])
-        if not _blind_to_others(model, tree, whole):
+        # A short context will do where every token is tried in turn; a long one takes other ways (trunk, chains).
+        if not _blind_to_others(model, Tree.of([(context[:6] + branch, 0) for branch in branches]), every=True):
+            return False
+        if not _blind_to_others(model, tree, every=False):
             return False
     except (CannotShare, TypeError, ValueError, RuntimeError, IndexError, KeyError, AttributeError) as error:
         if out_of_memory(error):
@@ -101,35 +108,63 @@ def _probe(model: PreTrainedModel, length: int) -> bool:
     return True
 
 
-def _packed(model: PreTrainedModel, tree: Tree, stops: list[int], changed: int | None = None) -> torch.Tensor:
-    """Logits [N, V] at every node, read in stretches that end at `stops`; with another token at node `changed`."""
-    pool, found = Pool(), []
+def _packed(
+    model: PreTrainedModel, tree: Tree, stops: list[int], changed: int | None = None, watched: nn.Module | None = None
+) -> torch.Tensor:
+    """Logits [N, V] at every node, read in stretches that end at `stops`; with another token at node `changed`.
+
+    Of a module that is watched, its output [N, D] instead.
+    """
+    pool = Pool()
+    found: list[torch.Tensor] = []
+    seen: list[torch.Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+        seen.append((output[0] if isinstance(output, tuple) else output).detach().flatten(0, -2).clone())
+
+    hook = watched.register_forward_hook(keep) if watched is not None else None
+    try:
+        _stretches(model, tree, stops, changed, pool, found)
+    finally:
+        if hook is not None:
+            hook.remove()
+    return torch.cat(seen if watched is not None else found)
+
+
+def _stretches(
+    model: PreTrainedModel, tree: Tree, stops: list[int], changed: int | None, pool: Pool, found: list[torch.Tensor]
+) -> None:
     for start, stop in itertools.pairwise([0, *stops]):
         plan = plan_range(tree, start, stop, 1, int(tree.depth_N.max()) + 1)
         if changed is not None and start <= changed < stop:
             vocabulary = model.config.get_text_config().vocab_size
             plan.ids_N[changed - start] = (plan.ids_N[changed - start] + vocabulary // 2) % vocabulary
         found.append(read(model, plan, pool, torch.arange(stop - start)))
-    return torch.cat(found)
 
 
-def _blind_to_others(model: PreTrainedModel, tree: Tree, whole: torch.Tensor) -> bool:
+def _blind_to_others(model: PreTrainedModel, tree: Tree, *, every: bool) -> bool:
     """Whether a token moves nothing but what follows it, and that.
 
     Another token in one place must not change a bit of the logits anywhere but at its descendants, for what a mask
     hides counts exactly 0. This holds in every precision, where a comparison with plain passes sees rounding before it
-    sees a wrong mask. Only a layer that computes several tokens together (experts, 8-bit outliers) rounds anew.
+    sees a wrong mask. Only experts compute several tokens together, and round anew: where there are some, the first
+    layer's attention is watched instead, before which there are none. (8 bits find outliers among all tokens.)
     """
     config = model.config.get_text_config()
-    if getattr(model, "hf_quantizer", None) is not None or any(getattr(config, name, None) for name in _EXPERTS):
+    if getattr(model, "is_loaded_in_8bit", False):
         return True
-    first, *others = tree.paths
-    branching = int(first[-3])  # the node that two branches share
+    watched = None
+    if any(getattr(config, name, None) for name in _EXPERTS):
+        named = dict(model.named_modules())
+        watched = next((named[name] for name in named if name.rpartition(".")[2] in _ATTENTION), None)
+        if watched is None:
+            return True
+    above, branching, second, third = map(int, tree.paths[0][-4:])
     # In one stretch, and in two, whose second finds what it needs of the first in the pool.
-    for stops in ([len(tree)], [int(first[-1]) + 1, len(tree)]):
-        usual = whole if len(stops) == 1 else _packed(model, tree, stops)
-        for changed in (int(first[-4]), branching, int(first[-2]), int(others[-1][-1])):
-            moved = (_packed(model, tree, stops, changed) != usual).any(-1).cpu().numpy()
+    for stops in ([len(tree)], [third + 1, len(tree)]):
+        usual = _packed(model, tree, stops, watched=watched)
+        for changed in (above, branching, second, third, len(tree) - 1) if every else (second,):
+            moved = (_packed(model, tree, stops, changed, watched) != usual).any(-1).cpu().numpy()
             nodes = np.arange(len(tree))
             below = (nodes >= changed) & (nodes < tree.end_N[changed])
             if moved[~below].any():
