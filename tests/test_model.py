@@ -175,6 +175,11 @@ def test_bad_choices_are_refused(fitted: Likra) -> None:
         fitted.score("Which?", [])
     with pytest.raises(InputError, match="choice 2 is empty"):
         fitted.score("Which?", ["a", " "])
+    for question, choices in (("Which?", [1, 2]), ("Which?", "abc"), (None, ["a"]), ("Which?", [b"a"])):
+        with pytest.raises(InputError, match="a question is a text, and its choices are a list of texts"):
+            fitted.rank(question, choices)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="choice 2 is empty"):
+        fitted.score("Which?", ["a", "\u200b"])
 
 
 def test_shots_come_from_the_training_split(fitted: Likra, questions: list[Question], tmp_path: Path) -> None:
@@ -247,7 +252,7 @@ def test_what_was_trained_on_is_known_however_it_is_called(
     left = write_questions(tmp_path / "left-test.jsonl", fitted._left_over(load("folder")))
     assert fitted.remarks(load(str(left))) == []
     write_questions(path, questions[::-1])  # the draw would be another now
-    with pytest.raises(InputError, match="no training questions that these heads have not seen"):
+    with pytest.raises(InputError, match="is not the source of which these heads saw a part"):
         fitted._left_over(load("folder/train.jsonl"))
 
 

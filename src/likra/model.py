@@ -406,10 +406,12 @@ class Likra(Writer):
         Raises:
             InputError: There are no choices, one is empty, or these heads have learned to answer other questions.
         """
+        if not isinstance(question, str) or isinstance(choices, str) or not all(isinstance(c, str) for c in choices):
+            raise InputError("a question is a text, and its choices are a list of texts.")
         if not choices:
             raise InputError("there are no choices to score; give at least one --choice.")
         for index, choice in enumerate(choices):
-            if not choice.strip():
+            if not canonical(choice):
                 raise InputError(f"choice {index + 1} is empty; give it text.")
         if self.style == "cloze" and question.count("_") != 1:
             raise InputError("these heads learned to fill in blanks; give a question with exactly one blank '_'.")
@@ -576,8 +578,8 @@ class Likra(Writer):
             same = self.training.get("data") == source.name
         if not left or not same:
             raise InputError(
-                f"{source.name}: has no validation split, and no training questions that these heads have not seen; "
-                "name a split with --split, best not the one that is judged on."
+                f"{source.name}: has no validation split, and is not the source of which these heads saw a part; name "
+                "a split with --split, best not the one that is judged on (all, if none of it trained the heads)."
             )
         return left
 

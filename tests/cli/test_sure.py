@@ -115,7 +115,7 @@ def test_without_a_validation_split_what_training_left_over_is_used(
     assert {q.id for q in likra._left_over(load(source))} == {q.id for q in questions} - drawn
     likra.fit(source, progress=False)
     assert likra.calibration is None
-    with pytest.raises(InputError, match="no training questions that these heads have not seen"):
+    with pytest.raises(InputError, match="is not the source of which these heads saw a part"):
         likra.calibrate(source, progress=False)
 
 

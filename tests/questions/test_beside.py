@@ -87,3 +87,17 @@ def test_contradictions_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     load(str(tmp_path / "d.jsonl"))
     assert "1 of 2 records contradict another one" in caplog.text and "an id that" not in caplog.text
+
+
+@pytest.mark.parametrize("answer", ["B", " B", "b ", " b"])
+def test_a_letter_may_have_spaces_around_it(answer: str, tmp_path: Path) -> None:
+    rows = [
+        {"question": f"Which {n}?", "choices": ["Tom", "Ann"], "answer": answer, "split": "train"} for n in range(3)
+    ]
+    (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [question.answer for question in load(str(tmp_path / "d.jsonl")).questions["train"]] == [1, 1, 1]
+
+
+def test_numbers_are_no_choices(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="choice 0 is the number 0; write it as text"):
+        load(write(tmp_path / "d.jsonl", {"question": "Which?", "choices": [0, 1], "answer": 0}))

@@ -80,4 +80,6 @@ def calibrate(
     )
     if fitted.after >= fitted.before:
         options.note(f"that is no better than without; {fitted.questions} questions may be too few")
+    if fitted.calibration.temperature >= 1000:
+        options.note("on these questions the scores say nothing; all candidates become equally probable")
     console.print(f"Temperature {fitted.calibration.temperature:.3g}. Kept in {heads}.", soft_wrap=True, markup=False)

@@ -220,7 +220,9 @@ def _choices(value: Any, field: str = "choices") -> tuple[str, ...]:
         count = "no choices" if not value else "only one choice"
         raise InputError(f"field {field!r} has {count}; a question needs at least two.")
     for index, choice in enumerate(value):
-        if not isinstance(choice, str) or not choice.strip():
+        if isinstance(choice, int | float):
+            raise InputError(f"field {field!r}: choice {index} is the number {choice}; write it as text.")
+        if not isinstance(choice, str) or not canonical(choice):
             raise InputError(f"field {field!r}: choice {index} is empty or not text; give it text or remove it.")
     return tuple(value)
 
@@ -357,6 +359,7 @@ def _answered(asked: Question, answer: Any, labels: list[str] | None, only_label
         raise Unusable(_UNANSWERED)
     if only_labels and labels is not None:
         return _with(asked, _label_index(labels, answer, "answer"))
+    answer = answer.strip() if isinstance(answer, str) and answer not in asked.choices else answer
     number, choices = _number(answer), asked.choices
     counted = not any(_number(label) is not None for label in labels or ())  # else a number is a label
     if number is not None and not isinstance(answer, str) and counted:
@@ -388,7 +391,8 @@ def _with(asked: Question, index: int) -> Question:
 def _in_range(index: int, choices: tuple[str, ...], answer: Any, field: str = "answer") -> int:
     if not 0 <= index < len(choices):
         raise InputError(
-            f"field {field!r} is {answer!r}, out of range for {len(choices)} choices; count from 0 (or from A)."
+            f"field {field!r} is {answer!r}, out of range for {len(choices)} choices; count from 0 (or from A), not "
+            "from 1."
         )
     return index
 
