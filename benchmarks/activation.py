@@ -1,4 +1,4 @@
-"""Heads that act everywhere against heads that act on answers: the same recipe, five seeds.
+"""Heads that act everywhere against heads that act on answers: the same config, five seeds.
 
     python benchmarks/activation.py --blimp FOLDER --model MODEL
 
@@ -13,9 +13,10 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from likra import Likra, Question, Recipe, load
-from likra.builtin import WORLD
-from likra.judge import wilson
+from likra import Likra, Question, TrainingConfig, load
+from likra.lab.world import WORLD
+from likra.scoring.accuracy import wilson
+from likra.utils.runtime import QUIET, Runtime
 
 import common
 
@@ -57,15 +58,15 @@ def main() -> None:
         (f"BLiMP, lr {options.lr:g}", options.model, "plain", train, test, options.examples, options.lr),
     ]
     for name, model, style, some, judged, count, rate in settings:
-        for activation in ("everywhere", "answer"):
+        for activation in ("everywhere", "completion"):
             found: dict[str, list[float]] = {method: [] for method in METHODS}
             for seed in SEEDS:
-                recipe = Recipe(learning_rate=rate, activation=activation, seed=seed)
-                likra = Likra.from_base(str(Path(model)) if model != WORLD else model, recipe=recipe, style=style)
-                likra.fit(some, limit=count, progress=False)
-                result = likra.evaluate(judged, progress=False)
+                config = TrainingConfig(learning_rate=rate, adapt=activation, seed=seed)
+                likra = Likra.from_base(str(Path(model)) if model != WORLD else model, config=config, style=style)
+                likra.fit(some, limit=count, runtime=QUIET)
+                result = likra.evaluate(judged, runtime=Runtime(progress=False))
                 for method in METHODS:
-                    found[method].append(result.methods[method].accuracy)
+                    found[method].append(result.methods[method].value)
             cells = []
             for method in METHODS:
                 mean = statistics.mean(found[method])

@@ -12,8 +12,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from likra.heads import Base, HeadStack, as_base
-from likra.questions import Prompter, Question, load
+from likra.data import Prompter, Question, load
+from likra.models.base import Base, as_base
+from likra.models.stack import HeadStack
 
 VOCABULARY, CONTEXT = 32_000, 4_096
 SIZES: dict[str, dict[str, Any]] = {

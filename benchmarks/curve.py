@@ -9,18 +9,23 @@ same examples in the same order, so the curves may differ by rounding only: by n
 
 import argparse
 import os
-import random
 import warnings
 
 import numpy as np
 
-from likra.builtin import WORLD
-from likra.heads import HeadStack, Recipe, Trainer, load_base
-from likra.judge import Evaluation
-from likra.likelihood import BASE, Likelihoods
-from likra.likelihood.engine import score
-from likra.questions import Prompter, encode_pair, load, negatives, positives
-from likra.study.curve import learning_curve
+from likra.data import encode_pair, negatives, positives
+from likra.engine.loglikelihood import score
+from likra.lab.runner.jobs import Store
+from likra.lab.runner.outcome import Outcome
+from likra.lab.runner.plan import Plan
+from likra.lab.runner.task import Task
+from likra.lab.world import WORLD
+from likra.models.base import load_base
+from likra.models.stack import HeadStack
+from likra.scoring.evaluation import Evaluation
+from likra.scoring.likelihoods import BASE, Likelihoods
+from likra.training.config import TrainingConfig
+from likra.training.trainer import Trainer
 
 import common
 import rivals
@@ -40,26 +45,25 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.filterwarnings("ignore")
-    sizes, seeds = [int(size) for size in options.sizes.split(",")], range(options.seeds)
+    sizes, seeds = tuple(int(size) for size in options.sizes.split(",")), range(options.seeds)
 
-    source, recipe = load(WORLD), Recipe()
-    train, test = source.questions["train"], source.questions["test"][: options.questions]
-    prompter, asking = Prompter(source.style), Prompter(source.style, options.shots, train)
+    config, task = TrainingConfig(), Task(WORLD, WORLD, limit=options.questions, shots=options.shots)
+    test, prompter, asking = task.test(), task.training_prompter, task.test_prompter
     folder = common.scratch()
     base = load_base(WORLD)
     base.model.save_pretrained(folder / "model")
     base.tokenizer.save_pretrained(folder / "model")
     print(
-        f"{common.machine()}; the world, {len(test)} test questions, {options.shots}-shot, sizes {sizes}, "
+        f"{common.machine()}; the world, {len(test)} test questions, {options.shots}-shot, sizes {list(sizes)}, "
         f"{len(seeds)} seeds, batch 8\n"
     )
 
-    together, curve = common.seconds(
-        lambda: learning_curve(
-            base, train, test, style=source.style, sizes=sizes, seeds=seeds, recipe=recipe, shots=options.shots
-        )
-    )
-    curve.stack.remove()
+    plan, store = Plan((task,), sizes=sizes, seeds=tuple(seeds), config=config, stacked=True), Store(folder)
+    jobs = plan.pair(task)
+    task.base()  # loading is not timed
+    with store.locked():
+        together, _ = common.seconds(lambda: store.run(jobs.values(), shown=False))
+    curve = Outcome(plan, store, task, [jobs])
     print(f"one stack: {together:.1f} s", flush=True)
 
     tools = alone = 0.0
@@ -67,21 +71,22 @@ def main() -> None:
     took, _, plain = rivals.harness(folder / "model", None, test, asking, options.batch)
     tools += took
     for seed in seeds:
-        drawn = random.Random(seed).sample(list(train), sizes[-1])
+        drawn = task.drawn(sizes[-1], seed)
         sides = (positives(drawn, prompter), negatives(drawn, prompter, "incorrect", seed=seed))
         for size in sizes:
-            expected = curve.evaluation(size, seed).methods
+            table = curve.table("positive", seed, size)
+            expected = Evaluation(table, negative="incorrect").methods
             tables = {BASE: plain}
             single: dict[str, Likelihoods] = {}
             for side, (name, examples) in enumerate(zip(HEADS, sides, strict=True)):
                 pairs = [encode_pair(base.tokenizer, e.prompt, e.completion, base.max_length) for e in examples]
                 # The curve's heads read one order of all questions; the head of n questions is trained on the first n.
                 pairs = rivals.unshuffled(rivals.order(pairs, seed)[:size], 0)
-                weights = rivals.first_weights(base, recipe, 2 * seed + side)
+                weights = rivals.first_weights(base, config, 2 * seed + side)
                 adapter = folder / f"{name}-{seed}-{size}"
 
                 def peft() -> None:
-                    _, _, model = rivals.peft_loop(base, pairs, recipe, weights)  # noqa: B023
+                    _, _, model = rivals.peft_loop(base, pairs, config, weights)  # noqa: B023
                     model.save_pretrained(adapter)  # noqa: B023
                     model.unload()
 
@@ -92,14 +97,13 @@ def main() -> None:
 
                 def likra() -> Likelihoods:
                     stack = HeadStack(base, [name], seeds=[2 * seed + side])  # noqa: B023
-                    Trainer(stack, {name: pairs}, recipe).run()  # noqa: B023
+                    Trainer(stack, {name: pairs}, config).run()  # noqa: B023
                     table = score(base, stack, test, asking, (BASE, name))  # noqa: B023
                     stack.remove()
                     return table
 
                 took, single[name] = common.seconds(likra)
                 alone += took
-            table = curve.tables[size]
             theirs = Likelihoods(
                 (BASE, *HEADS), table.questions, np.full((3, *table.tokens_QC.shape), np.nan), table.tokens_QC,
                 table.cut_QC,
@@ -111,7 +115,7 @@ def main() -> None:
                 ours.logprob_HQC[index] = single[HEADS[0] if name == BASE else name].head(name)
             for label, found in (("PEFT and the harness", theirs), ("likra alone", ours)):
                 for method, value in Evaluation(found).methods.items():
-                    gap = abs(value.accuracy - expected[method].accuracy)
+                    gap = abs(value.value - expected[method].value)
                     differences[label] = max(differences[label], gap)
     noise = 1.96 * (0.25 / len(test)) ** 0.5
     print(f"\n| {2 * len(sizes) * len(seeds)} heads, each alone | s | one stack, s | times faster "

@@ -10,9 +10,10 @@ import argparse
 
 import torch
 
-from likra.heads import Base, HeadStack
-from likra.likelihood import BASE
-from likra.likelihood.engine import encode_question, score
+from likra.engine.loglikelihood import encode_question, score
+from likra.models.base import Base
+from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import BASE
 
 import common
 import scoring
@@ -66,15 +67,16 @@ def main() -> None:
     print("| prompt | heads | likra, s | linear layers, s | times | and heads, s | times | and attention, s | times |\n"
           "|---|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
     for prompting, prompter in common.prompters("qa", train).items():
-        for activation in ("everywhere", "answer"):
-            ending = base.tokenizer.encode("Answer:", add_special_tokens=False) if activation == "answer" else []
-            stack = HeadStack(base, scoring.HEADS, activation=activation, invocation=ending)
+        for activation in ("everywhere", "completion"):
+            ending = base.tokenizer.encode("Answer:", add_special_tokens=False) if activation == "completion" else []
+            stack = HeadStack(base, scoring.HEADS, adapt=activation, invocation_tokens=ending)
             common.perturb(stack)
             score(base, stack, some[:1], prompter, (BASE, *scoring.HEADS))
             took, _ = common.seconds(lambda: score(base, stack, some, prompter, (BASE, *scoring.HEADS)))  # noqa: B023
-            reach = stack.reach(encode_question(base, some[0], prompter)[0].context)
+            context = encode_question(base, some[0], prompter)[0].context
+            adapted = len(context) - stack.num_base_tokens(context)
             stack.remove()
-            count = scoring.distinct(base, some, prompter, activation == "answer", reach)
+            count = scoring.distinct(base, some, prompter, activation == "completion", adapted)
             floors = [
                 products(base, count, 16, heads=heads, attention=attention)
                 for heads, attention in ((False, False), (True, False), (True, True))

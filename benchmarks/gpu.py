@@ -19,12 +19,16 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
 
-from likra.heads import HeadStack, Recipe, Trainer, as_base
-from likra.likelihood.packed import read_packed
-from likra.likelihood.table import BASE
-from likra.questions.tokens import TokenPair
-from likra.reading import can_share
-from likra.reading.budget import Budget
+from likra.data.tokens import TokenizedExample
+from likra.engine.memory import Budget
+from likra.engine.packed import PackedReader
+from likra.engine.padded import PaddedReader
+from likra.engine.probe import can_share
+from likra.models.base import Base
+from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import BASE
+from likra.training.config import TrainingConfig
+from likra.training.trainer import Trainer
 
 HEADS = ("positive", "negative")
 ENDING = (3, 4)  # of every prompt
@@ -70,7 +74,7 @@ def peak(device: str) -> float:
     return best
 
 
-def questions(count: int, shots: int, fixed: bool, vocabulary: int, seed: int = 0) -> list[TokenPair]:
+def questions(count: int, shots: int, fixed: bool, vocabulary: int, seed: int = 0) -> list[TokenizedExample]:
     """Four candidates each of `count` questions."""
     rng = random.Random(seed)
 
@@ -81,7 +85,7 @@ def questions(count: int, shots: int, fixed: bool, vocabulary: int, seed: int = 
     pairs = []
     for _ in range(count):
         prompt = (0, *(common if fixed else tokens(45 * shots)), *tokens(38), *ENDING)
-        pairs += [TokenPair(prompt, tokens(6)) for _ in range(4)]
+        pairs += [TokenizedExample(prompt, tokens(6)) for _ in range(4)]
     return pairs
 
 
@@ -95,7 +99,7 @@ def weights(model: Any) -> int:
 
 
 @torch.inference_mode()
-def read_plainly(base: Any, stack: HeadStack, pairs: list[TokenPair], batch: int) -> list[list[float]]:
+def read_plainly(base: Any, stack: HeadStack, pairs: list[TokenizedExample], batch: int) -> list[list[float]]:
     """Every candidate a row, logits everywhere, one reader after the other."""
     result = []
     for name in (BASE, *HEADS):
@@ -120,8 +124,8 @@ def scoring(base: Any, top: float, count: int, rival_count: int, tiny: bool) -> 
         few = pairs[: 4 * rival_count]
         longest = max(len(pair.inputs) for pair in pairs)
         assert can_share(base.model, longest)
-        for activation in ("everywhere", "answer"):
-            stack = HeadStack(base, HEADS, activation=activation, invocation=ENDING)
+        for activation in ("everywhere", "completion"):
+            stack = HeadStack(base, HEADS, adapt=activation, invocation_tokens=ENDING)
             for layer in stack.layers.values():
                 layer.b.data.normal_(0, 0.002)
             read: list[int] = []
@@ -129,10 +133,11 @@ def scoring(base: Any, top: float, count: int, rival_count: int, tiny: bool) -> 
                 lambda module, inputs, output, read=read: read.append(inputs[0].numel())
             )
             budget = Budget.of(base.model, None, 1 + len(HEADS), longest)
-            values = read_packed(base, stack, few, [BASE, *HEADS], budget, lambda done: None)
+            reader = PackedReader(base, stack)
+            values = reader.loglikelihoods(few, [BASE, *HEADS], budget)
             read.clear()
             start = clock()
-            read_packed(base, stack, pairs, [BASE, *HEADS], budget, lambda done: None)
+            reader.loglikelihoods(pairs, [BASE, *HEADS], budget)
             took = clock() - start
             tokens = sum(read)
             hook.remove()
@@ -153,24 +158,26 @@ def scoring(base: Any, top: float, count: int, rival_count: int, tiny: bool) -> 
             stack.remove()
 
 
-def step_seconds(base: Any, names: list[str], pairs: list[TokenPair], recipe: Recipe, *, share: bool) -> float:
+def step_seconds(
+    base: Any, names: list[str], pairs: list[TokenizedExample], config: TrainingConfig, *, share: bool
+) -> float:
     """Median seconds of a step of training some heads together, the first ones left out."""
-    stack = HeadStack(base, names, activation=recipe.activation, invocation=ENDING)
+    stack = HeadStack(base, names, adapt=config.adapt, invocation_tokens=ENDING)
     ticks: list[float] = []
-    trainer = Trainer(stack, dict.fromkeys(names, pairs), recipe, on_step=lambda _: ticks.append(clock()))
-    trainer._share = share
-    trainer.run()
+    reader = (PackedReader if share else PaddedReader)(base, stack, bf16=config.bf16)
+    data = dict.fromkeys(names, pairs)
+    Trainer(stack, data, config, reader=reader, on_step=lambda _: ticks.append(clock())).run()
     stack.remove()
     return statistics.median(b - a for a, b in itertools.pairwise(ticks[1:]))
 
 
 def training(base: Any, top: float, steps: int) -> None:
     for shots in (0, 3):
-        for activation in ("everywhere", "answer"):
-            recipe = Recipe(activation=activation)
+        for activation in ("everywhere", "completion"):
+            config = TrainingConfig(adapt=activation)
             pairs = questions(8 * steps, shots, True, base.model.config.vocab_size)[::4]
-            together = step_seconds(base, list(HEADS), pairs, recipe, share=True)
-            apart = sum(step_seconds(base, [name], pairs, recipe, share=False) for name in HEADS)
+            together = step_seconds(base, list(HEADS), pairs, config, share=True)
+            apart = sum(step_seconds(base, [name], pairs, config, share=False) for name in HEADS)
             # Forward and backward of the plain reading: what both heads cost if nothing were shared.
             operations = 2 * 2 * 2 * weights(base.model) * 8 * len(pairs[0].inputs)
             print(
@@ -195,7 +202,7 @@ def main() -> None:
         torch.manual_seed(0)
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(SHAPES[shape], dtype=torch.bfloat16, attn_implementation="sdpa")
-        base = as_base(model, NoTokenizer(), name=shape)
+        base = Base(model.eval().requires_grad_(False), NoTokenizer(), shape, None)
         count = 8 if options.tiny else options.questions
         print(f"\n{shape}, {sum(p.numel() for p in model.parameters()) / 1e9:.2f} B parameters, {count} questions\n")
         print("| prompt | heads | questions / s | tokens / s | times faster | share of peak | largest difference |\n"

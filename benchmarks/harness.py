@@ -26,10 +26,11 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from likra import Base, Likra, Question, Recipe, load
+from likra import Base, Likra, Question, TrainingConfig, load
+from likra.data.tokens import encode_pair
 from likra.integrations.harness import LikraLM
-from likra.likelihood.table import NEGATIVE, POSITIVE
-from likra.questions.tokens import encode_pair
+from likra.scoring.likelihoods import NEGATIVE, POSITIVE
+from likra.utils.runtime import QUIET
 
 import common
 
@@ -123,8 +124,8 @@ def main() -> None:
     pairs = load(options.blimp).split(None)
     pairs = pairs[:: max(1, len(pairs) // (5 * options.questions))][: 5 * options.questions]
     folder = common.scratch()
-    likra = Likra.from_base(options.model, recipe=Recipe(learning_rate=1e-3))
-    likra.fit(train, limit=64, progress=False).save_pretrained(folder / "heads")
+    likra = Likra.from_base(options.model, training_config=TrainingConfig(learning_rate=1e-3))
+    likra.fit(train, limit=64, runtime=QUIET).save_pretrained(folder / "heads")
     splits = {"train": train, "test": test[: options.questions]}
     few = f"ARC-Challenge, {options.shots}-shot"
     tasks = {

@@ -13,9 +13,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from likra.heads import HeadStack
-from likra.likelihood import BASE
-from likra.likelihood.engine import score
+from likra.engine.loglikelihood import score
+from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import BASE
 
 import common
 
@@ -32,7 +32,7 @@ def resident(field: str) -> int:
 def measure(data: str, budget: int, questions: int | None) -> None:
     train, test = common.questions(data)
     base = common.random_base("3M", train, max_position_embeddings=common.CONTEXT)
-    stack = HeadStack(base, HEADS, activation="answer")
+    stack = HeadStack(base, HEADS, adapt="completion")
     common.perturb(stack)
     prompter = common.prompters("qa", train)["25-shot, sampled per question"]
     some = test[:questions]

@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 
-from likra.heads import Base, HeadStack, Recipe
-from likra.questions import Prompter, Question, TokenPair
+from likra.data import Prompter, Question, TokenizedExample
+from likra.models.base import Base
+from likra.models.lora_config import lora_config
+from likra.models.stack import HeadStack
+from likra.training.config import TrainingConfig
 
 Weights = dict[str, torch.Tensor]
 
@@ -42,22 +45,22 @@ def harness(
     return took, watched, result
 
 
-def first_weights(base: Base, recipe: Recipe, seed: int) -> Weights:
+def first_weights(base: Base, config: TrainingConfig, seed: int) -> Weights:
     """The A of every layer of a new head, so that all sides start from the same one."""
-    stack = HeadStack(base, ["one"], rank=recipe.rank, alpha=recipe.alpha, seeds=[seed])
+    stack = HeadStack(base, ["one"], lora=lora_config(r=config.lora.r, lora_alpha=config.lora.lora_alpha), seeds=[seed])
     weights = {path: a.clone() for path, (a, _) in stack.weights("one").items()}
     stack.remove()
     return weights
 
 
-def order(pairs: Sequence[TokenPair], seed: int) -> list[TokenPair]:
+def order(pairs: Sequence[TokenizedExample], seed: int) -> list[TokenizedExample]:
     """The order in which likra's trainer reads a head's examples."""
     shuffled = list(pairs)
     random.Random(f"{seed} 0").shuffle(shuffled)
     return shuffled
 
 
-def unshuffled(pairs: Sequence[TokenPair], seed: int) -> list[TokenPair]:
+def unshuffled(pairs: Sequence[TokenizedExample], seed: int) -> list[TokenizedExample]:
     """Examples that `order` brings into the order given."""
     result: list[Any] = [None] * len(pairs)
     for pair, place in zip(pairs, order(range(len(pairs)), seed), strict=True):  # type: ignore[arg-type]
@@ -65,13 +68,13 @@ def unshuffled(pairs: Sequence[TokenPair], seed: int) -> list[TokenPair]:
     return result
 
 
-def adapted(base: Base, recipe: Recipe, weights: Weights, wakes: Sequence[int]) -> Any:
+def adapted(base: Base, config: TrainingConfig, weights: Weights, wakes: Sequence[int]) -> Any:
     """A PEFT model with one fresh adapter; it changes the base's model in place, `unload()` puts it back."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        r=recipe.rank,
-        lora_alpha=recipe.alpha,
+        r=config.lora.r,
+        lora_alpha=config.lora.lora_alpha,
         target_modules=sorted({path.rsplit(".", 1)[-1] for path in weights}),
         task_type="CAUSAL_LM",
         alora_invocation_tokens=list(wakes) or None,
@@ -83,12 +86,17 @@ def adapted(base: Base, recipe: Recipe, weights: Weights, wakes: Sequence[int]) 
 
 
 def peft_loop(
-    base: Base, pairs: Sequence[TokenPair], recipe: Recipe, weights: Weights, wakes: Sequence[int] = (), seed: int = 0
+    base: Base,
+    pairs: Sequence[TokenizedExample],
+    config: TrainingConfig,
+    weights: Weights,
+    wakes: Sequence[int] = (),
+    seed: int = 0,
 ) -> tuple[list[float], list[float], Any]:
     """A plain training loop on one PEFT adapter: seconds and loss of each step, and the PEFT model."""
-    model = adapted(base, recipe, weights, wakes).train()
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=recipe.learning_rate)
-    shuffled, size = order(pairs, seed), recipe.batch_size
+    model = adapted(base, config, weights, wakes).train()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=config.learning_rate)
+    shuffled, size = order(pairs, seed), config.per_device_train_batch_size
     took, losses = [], []
     for start in range(0, len(shuffled), size):
         began = time.perf_counter()
@@ -111,7 +119,7 @@ def peft_loop(
 
 
 def trl_trainer(
-    base: Base, pairs: Sequence[TokenPair], recipe: Recipe, weights: Weights, folder: Path
+    base: Base, pairs: Sequence[TokenizedExample], config: TrainingConfig, weights: Weights, folder: Path
 ) -> tuple[list[float], list[float]]:
     """TRL's SFTTrainer on one PEFT adapter: seconds and loss of each step."""
     from datasets import Dataset, disable_progress_bars
@@ -140,15 +148,15 @@ def trl_trainer(
                 "input_ids": list(pair.context + pair.completion),
                 "completion_mask": [0] * len(pair.context) + [1] * len(pair.completion),
             }
-            for pair in order(pairs, recipe.seed)
+            for pair in order(pairs, config.seed)
         ]
     )
     trainer = InOrder(
-        model=adapted(base, recipe, weights, ()),
+        model=adapted(base, config, weights, ()),
         args=SFTConfig(
             output_dir=str(folder),
-            per_device_train_batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
+            per_device_train_batch_size=config.per_device_train_batch_size,
+            learning_rate=config.learning_rate,
             lr_scheduler_type="constant",
             weight_decay=0.0,
             max_grad_norm=0.0,

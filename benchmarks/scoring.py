@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from likra.heads import Base, HeadStack, write_adapter
-from likra.likelihood import BASE, Likelihoods
-from likra.likelihood.engine import encode_question, score
-from likra.questions import Prompter, Question
+from likra.data import Prompter, Question
+from likra.engine.loglikelihood import encode_question, score
+from likra.models.adapters import write_adapter
+from likra.models.base import Base
+from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import BASE, Likelihoods
 
 import common
 import rivals
@@ -54,11 +56,11 @@ class Counter:
 
 
 def distinct(
-    base: Base, questions: list[Question], prompter: Prompter, answer: bool, reach: int
+    base: Base, questions: list[Question], prompter: Prompter, answer: bool, adapted: int
 ) -> collections.Counter:
     """Tokens, pairs of attention and logits of reading every distinct token once; counted on its own, as a dictionary.
 
-    `answer`: tokens before the last `reach` of each prompt are read once, the others once for each of three readers.
+    `answer`: tokens before the last `adapted` of each prompt are read once, the others once for each of three readers.
     """
     nodes: dict[tuple[int, int, bool], int] = {}
     predicting = set()
@@ -67,7 +69,7 @@ def distinct(
         for pair in encode_question(base, question, prompter):
             parent = -1
             for place, token in enumerate(pair.inputs):
-                own = not answer or place >= len(pair.context) - reach
+                own = not answer or place >= len(pair.context) - adapted
                 key = (parent, token, own)
                 if key not in nodes:
                     nodes[key] = len(nodes)
@@ -124,9 +126,9 @@ def main() -> None:
         if options.only not in prompting:
             continue
         plain: tuple[float, Counter, list[list[float]]] | None = None
-        for activation in ("everywhere", "answer"):
-            ending = base.tokenizer.encode("Answer:", add_special_tokens=False) if activation == "answer" else []
-            stack = HeadStack(base, HEADS, activation=activation, invocation=ending)
+        for activation in ("everywhere", "completion"):
+            ending = base.tokenizer.encode("Answer:", add_special_tokens=False) if activation == "completion" else []
+            stack = HeadStack(base, HEADS, adapt=activation, invocation_tokens=ending)
             common.perturb(stack)
             score(base, stack, some[:1], prompter, (BASE, *HEADS))
             counter = Counter(base.model)
@@ -134,9 +136,10 @@ def main() -> None:
             counter.stop()
             for name in HEADS:
                 write_adapter(stack, name, folder / activation / name)
-            reach = stack.reach(encode_question(base, some[0], prompter)[0].context)
+            context = encode_question(base, some[0], prompter)[0].context
+            adapted = len(context) - stack.num_base_tokens(context)
             stack.remove()
-            floor = distinct(base, some, prompter, activation == "answer", reach)
+            floor = distinct(base, some, prompter, activation == "completion", adapted)
 
             plain = plain or rivals.harness(folder / "model", None, some, prompter, options.batch, Counter)
             readers = {BASE: plain}

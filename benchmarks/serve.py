@@ -23,8 +23,9 @@ from pathlib import Path
 
 import httpx
 
-from likra import Likra, Recipe
-from likra.questions import Question, load
+from likra import Likra, TrainingConfig
+from likra.data import Question, load
+from likra.utils.runtime import QUIET
 
 import common
 
@@ -233,7 +234,9 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-    likra = Likra.from_base("world", recipe=Recipe(learning_rate=1e-3)).fit("world", limit=64, progress=False)
+    likra = Likra.from_base("world", training_config=TrainingConfig(learning_rate=1e-3)).fit(
+        "world", limit=64, runtime=QUIET
+    )
     heads = common.scratch() / "world-heads"
     likra.save_pretrained(heads)
     judge = Judge(likra, load("world").questions["test"])

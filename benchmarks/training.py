@@ -14,9 +14,11 @@ import warnings
 
 import torch
 
-from likra.heads import HeadStack, Recipe, Trainer
-from likra.questions import Prompter, TokenPair, encode_pair, negatives, positives
-from likra.questions.tokens import common_ending
+from likra.data import Prompter, TokenizedExample, encode_pair, negatives, positives
+from likra.data.tokens import common_ending
+from likra.models.stack import HeadStack
+from likra.training.config import TrainingConfig
+from likra.training.trainer import Trainer
 
 import common
 import rivals
@@ -50,17 +52,17 @@ def main() -> None:
             prompter = Prompter("qa", shots, train)
             drawn = train[3 : 3 + 8 * options.steps]
             sides = (positives(drawn, prompter), negatives(drawn, prompter, "incorrect", seed=0))
-            data: dict[str, list[TokenPair]] = {
+            data: dict[str, list[TokenizedExample]] = {
                 name: [encode_pair(base.tokenizer, e.prompt, e.completion, base.max_length) for e in side]
                 for name, side in zip(HEADS, sides, strict=True)
             }
-            for activation in ("everywhere", "answer"):
-                recipe = Recipe(activation=activation)
+            for activation in ("everywhere", "completion"):
+                config = TrainingConfig(adapt=activation)
                 wakes = ()
-                if activation == "answer":
+                if activation == "completion":
                     wakes = common_ending(base.tokenizer, [pair.context for pairs in data.values() for pair in pairs])
-                first = [rivals.first_weights(base, recipe, seed) for seed in (0, 1)]
-                twice = [rivals.peft_loop(base, data[n], recipe, w, wakes) for n, w in zip(HEADS, first, strict=True)]
+                first = [rivals.first_weights(base, config, seed) for seed in (0, 1)]
+                twice = [rivals.peft_loop(base, data[n], config, w, wakes) for n, w in zip(HEADS, first, strict=True)]
                 for _, _, model in twice:
                     model.unload()
                 base.model.requires_grad_(False)
@@ -68,13 +70,13 @@ def main() -> None:
                 if activation == "everywhere":
                     folder = common.scratch()
                     others["TRL"] = [
-                        rivals.trl_trainer(base, data[n], recipe, w, folder) for n, w in zip(HEADS, first, strict=True)
+                        rivals.trl_trainer(base, data[n], config, w, folder) for n, w in zip(HEADS, first, strict=True)
                     ]
                 ticks: list[float] = []
 
                 def ours() -> list:
-                    stack = HeadStack(base, HEADS, activation=activation, invocation=wakes, seeds=[0, 1])  # noqa: B023
-                    trainer = Trainer(stack, data, recipe, on_step=lambda _: ticks.append(common.now()))  # noqa: B023
+                    stack = HeadStack(base, HEADS, adapt=activation, invocation_tokens=wakes, seeds=[0, 1])  # noqa: B023
+                    trainer = Trainer(stack, data, config, on_step=lambda _: ticks.append(common.now()))  # noqa: B023
                     steps = trainer.run()
                     stack.remove()
                     return steps

@@ -32,8 +32,14 @@ from transformers import (
     Qwen3Config,
 )
 
-from likra.heads import Base, as_base
-from likra.questions import Question
+from likra.data import Question
+from likra.models.base import Base, as_base
+from likra.utils import embedded
+
+# The control models are a package of their own; the repository's folder serves where it is not installed.
+_CONTROLS = Path(__file__).parents[1] / "controls" / "likra_controls"
+if _CONTROLS.is_dir() and "world-truthful" not in embedded.embedded_models():
+    embedded.add_folder(_CONTROLS)
 
 #: Seconds after which what a test waits for will not come: no measure of speed, but an end to waiting.
 PATIENCE = 300
@@ -93,11 +99,11 @@ _TEXT = [
 
 #: Files with the longest tests; begun with, so that no process waits for the other one in the end.
 LONGEST = (
-    "likelihood/test_harness.py",
-    "world/test_world.py",
-    "study/test_resume.py",
+    "engine/test_harness.py",
+    "lab/world/test_world.py",
+    "lab/test_resume.py",
     "test_parallel.py",
-    "study/test_catalogue.py",
+    "lab/test_catalogue.py",
     "serve/test_process.py",
     "integrations/test_harness_model.py",
 )

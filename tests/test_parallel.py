@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from likra.likelihood import Likelihoods
-from likra.questions import Question
+from likra.data import Question
+from likra.scoring.likelihoods import Likelihoods
 from tests.conftest import Run, write_questions
 
 #: Sums over a batch are taken in another order, and where a gradient is nothing but rounding, Adam makes a step of it:
-#: a tenth of one step, as in tests/heads/test_training.py.
+#: a tenth of one step, as in tests/training/test_training.py.
 WEIGHTS, LIKELIHOODS = 1e-4, 1e-4
 
 # Without --cpu, which would want MPI; where there is no GPU the processes find that out themselves, and use gloo.
@@ -28,7 +28,7 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "LIKRA_CACHE": str(cache)}
 
 
-@pytest.mark.parametrize(("launcher", "activation"), [(ACCELERATE, "everywhere"), (TORCHRUN, "answer")])
+@pytest.mark.parametrize(("launcher", "activation"), [(ACCELERATE, "everywhere"), (TORCHRUN, "completion")])
 def test_two_processes_give_what_one_gives(
     run: Run, launcher: list[str], activation: str, model_folder: Path, questions: list[Question], tmp_path: Path
 ) -> None:

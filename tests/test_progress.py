@@ -2,7 +2,7 @@
 
 import pytest
 
-from likra.progress import Log, progress_bar
+from likra.utils.progress import Log, progress_bar
 
 
 class Clock:

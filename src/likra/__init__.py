@@ -5,29 +5,39 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from likra.errors import InputError
-    from likra.heads.base import Base, load_base
-    from likra.heads.recipe import Recipe
-    from likra.heads.stack import HeadStack
-    from likra.judge.evaluation import Evaluation
-    from likra.likelihood.table import Likelihoods
-    from likra.model import Candidate, Likra
-    from likra.questions.question import Example, Question
-    from likra.questions.sources import load
+    from likra.data.question import Example, Question
+    from likra.data.sources import load
+    from likra.errors import InputError, LikraError, StateError, TrainingDiverged
+    from likra.likra import Likra
+    from likra.models.base import Base, load_base
+    from likra.models.lora_config import lora_config
+    from likra.models.stack import HeadStack
+    from likra.scoring.candidates import Candidate
+    from likra.scoring.config import Scoring
+    from likra.scoring.evaluation import Evaluation
+    from likra.scoring.likelihoods import Likelihoods
+    from likra.training.config import TrainingConfig
+    from likra.utils.runtime import Runtime
 
 _WHERE = {
-    "Base": "likra.heads.base",
-    "Candidate": "likra.model",
-    "Evaluation": "likra.judge.evaluation",
-    "Example": "likra.questions.question",
-    "HeadStack": "likra.heads.stack",
+    "Base": "likra.models.base",
+    "Candidate": "likra.scoring.candidates",
+    "Evaluation": "likra.scoring.evaluation",
+    "Example": "likra.data.question",
+    "HeadStack": "likra.models.stack",
     "InputError": "likra.errors",
-    "Likelihoods": "likra.likelihood.table",
-    "Likra": "likra.model",
-    "Question": "likra.questions.question",
-    "Recipe": "likra.heads.recipe",
-    "load": "likra.questions.sources",
-    "load_base": "likra.heads.base",
+    "Likelihoods": "likra.scoring.likelihoods",
+    "Likra": "likra.likra",
+    "Question": "likra.data.question",
+    "LikraError": "likra.errors",
+    "Runtime": "likra.utils.runtime",
+    "Scoring": "likra.scoring.config",
+    "StateError": "likra.errors",
+    "TrainingConfig": "likra.training.config",
+    "TrainingDiverged": "likra.errors",
+    "lora_config": "likra.models.lora_config",
+    "load": "likra.data.sources",
+    "load_base": "likra.models.base",
 }
 
 __all__ = [
@@ -39,11 +49,17 @@ __all__ = [
     "InputError",
     "Likelihoods",
     "Likra",
+    "LikraError",
     "Question",
-    "Recipe",
+    "Runtime",
+    "Scoring",
+    "StateError",
+    "TrainingConfig",
+    "TrainingDiverged",
     "__version__",
     "load",
     "load_base",
+    "lora_config",
 ]
 
 

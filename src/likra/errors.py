@@ -1,12 +1,23 @@
-"""The one exception that means "your input, not our code, is at fault"."""
+"""The exceptions that likra raises on purpose."""
 
 
-class InputError(ValueError):
+class LikraError(Exception):
+    """What likra refuses. The message is one line; the command line prints it without a traceback and exits with 2."""
+
+
+class InputError(LikraError, ValueError):
     """Input that likra cannot use.
 
-    The message is one line that says what is wrong, where (file, line, field) and what to do about it. The command
-    line prints it without a traceback and exits with code 2.
+    The message says what is wrong, where (file, line, field or argument) and what to do about it.
     """
+
+
+class StateError(LikraError, RuntimeError):
+    """A call that an object cannot answer in its present state, such as a score before training."""
+
+
+class TrainingDiverged(InputError):
+    """Training left the finite numbers; the message says what did."""
 
 
 #: What a CPU's allocator, CUDA, cuBLAS, cuDNN and MPS say, in small letters.

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from likra.cli import app as app_module
-from likra.likelihood import Likelihoods
-from likra.questions import Question
+from likra.data import Question
+from likra.scoring.likelihoods import Likelihoods
 from tests.conftest import PATIENCE, tiny_base, write_questions
 
 FAST = ["--lr", "1e-2", "--rank", "4", "--batch-size", "4"]
@@ -91,8 +91,8 @@ def test_eval_json_is_one_object_and_nothing_else(heads: Path, data: Path, tmp_p
     assert result.exit_code == 0
     value = json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
-    assert list(value) == ["questions", "weight", "normalisation", "methods"]
-    assert (value["questions"], value["weight"], value["normalisation"]) == (4, 0.5, "byte")
+    assert list(value) == ["questions", "weight", "normalization", "methods"]
+    assert (value["questions"], value["weight"], value["normalization"]) == (4, 0.5, "byte")
     assert list(value["methods"]) == ["base", "sft", "base_likra", "likra"]
     for method in value["methods"].values():
         assert list(method) == ["accuracy", "low", "high"]
@@ -295,7 +295,7 @@ def test_an_output_folder_that_is_not_empty(
         assert printed.startswith(f"{tmp_path}/full: the output folder exists and is not empty")
     assert [path.name for path in tmp_path.rglob("*")] == ["full", "thesis.txt"]
     (tmp_path / "file").write_text("mine")
-    assert "is no name for a new folder" in bad("train", model_folder, "--data", data, "--out", ".")
+    assert "is not a name for a new folder" in bad("train", model_folder, "--data", data, "--out", ".")
     assert "is a file." in bad("demo", "--out", tmp_path / "file" / "deep")
     assert "is a file, not a folder" in bad("demo", "--out", tmp_path / "file")
 
@@ -349,16 +349,16 @@ def test_a_damaged_model_folder(bad: Callable[..., str], data: Path, model_folde
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--lr", "0"], "--lr 0.0: must be a positive number"),
-        (["--schedule", "wavy"], "--schedule wavy: must be one of"),
-        (["--role", "all"], "--role all: must be one of"),
-        (["--targets", "w_proj"], "--targets w_proj: no such linear layer"),
-        (["--negatives", "odd"], "'odd' is no kind of negatives"),
-        (["--shots", "50"], "--shots 50: only 8 answered training questions"),
-        (["--dtype", "int4"], "--dtype int4: must be one of"),
-        (["--quantize", "2bit"], "--quantize 2bit: must be one of 4bit, 8bit"),
-        (["--device", "banana"], "--device banana: cannot be used here"),
-        (["--weight", "nan"], "--weight nan: must be a finite number"),
+        (["--lr", "0"], "--lr must be a positive number, got 0.0"),
+        (["--schedule", "wavy"], "--schedule must be one of constant, linear, cosine, got 'wavy'"),
+        (["--role", "all"], "--role must be one of sft-likra"),
+        (["--targets", "w_proj"], "--targets must name linear layers; there is no w_proj"),
+        (["--negatives", "odd"], "'odd' is not a kind of negatives"),
+        (["--shots", "50"], "answered training questions that examples are taken from (8), got 50"),
+        (["--dtype", "int4"], "--dtype must be one of float32"),
+        (["--quantize", "2bit"], "--quantize must be one of 4bit, 8bit, got '2bit'"),
+        (["--device", "banana"], "--device 'banana' cannot be used here"),
+        (["--weight", "nan"], "must be a finite number, got nan"),
     ],
 )
 def test_options_out_of_range(
@@ -369,7 +369,7 @@ def test_options_out_of_range(
 
 
 def test_eval_refusals(bad: Callable[..., str], heads: Path, data: Path, tmp_path: Path) -> None:
-    assert "--normalisation word: must be one of" in bad("eval", heads, "--data", data, "--norm", "word")
+    assert "--normalisation must be one of" in bad("eval", heads, "--data", data, "--norm", "word")
     assert "let its name end in .parquet" in bad(
         "eval", heads, "--data", data, "--save-likelihoods", tmp_path / "t.csv"
     )
@@ -385,7 +385,7 @@ def test_a_killed_training_goes_on_from_the_command_line(
     model_folder: Path, data: Path, heads: Path, tmp_path: Path
 ) -> None:
     """The state that a kill leaves behind is found, named, used and removed."""
-    from likra.heads import Trainer
+    from likra.training.trainer import Trainer
 
     out = tmp_path / "heads"
     arguments = ["train", model_folder, "--data", data, "--out", out, *FAST, "--checkpoint-every", "1"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from likra.questions import Prompter, Question, load, negatives, positives
+from likra.data import Prompter, Question, load, negatives, positives
 from tests.cli.test_cli import FAST, invoke, refused
 from tests.conftest import write_questions
 
@@ -147,14 +147,14 @@ def test_help_teaches() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--kind", "odd"], "--kind odd: must be one of sampled, similar"),
-        (["--temperature", "0"], "--temperature 0.0: must be a positive number"),
-        (["--tries", "1"], "--tries 1: must be as many as --per-question (3) or more"),
-        (["--max-tokens", "128"], "--max-tokens 128: the model reads 128 tokens"),
+        (["--kind", "odd"], "must be among sampled, similar, got 'odd'"),
+        (["--temperature", "0"], "must be a positive number, got 0.0"),
+        (["--tries", "1"], "must be at least the answers wanted per question (3), got 1"),
+        (["--max-tokens", "128"], "the model reads 128 tokens in all, got 128"),
         (["--split", "all"], "--split all: must be one of train, validation, test"),
         (["--split", "validation"], "has no questions in its validation split"),
-        (["--shots", "50"], "--shots 50: only"),
-        (["--dtype", "int4"], "--dtype int4: must be one of"),
+        (["--shots", "50"], "answered training questions that examples are taken from"),
+        (["--dtype", "int4"], "--dtype must be one of float32"),
     ],
 )
 def test_options_out_of_range(

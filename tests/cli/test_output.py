@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
+from likra.data import Prompter, Question
+from likra.engine import cache as cache_module
+from likra.engine.loglikelihood import score
 from likra.errors import InputError
-from likra.files import claimed, new_file, new_folder, unfinished, write_json
-from likra.heads import Base
-from likra.likelihood import cache as cache_module
-from likra.likelihood.engine import score
-from likra.questions import Prompter, Question
+from likra.models.base import Base
+from likra.utils.files import claimed, new_file, new_folder, unfinished, write_json
+from likra.utils.runtime import ENVIRONMENT, Runtime
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -108,7 +109,7 @@ def test_without_a_home_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, caplog:
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv(cache_module.ENVIRONMENT)
+    monkeypatch.delenv(ENVIRONMENT)
     monkeypatch.setattr(Path, "home", homeless)
-    assert cache_module.cache_folder() is None
+    assert Runtime().cache_folder is None
     assert "no home" in caplog.text

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from likra.data import Question, load
 from likra.errors import InputError
 from likra.generation import Decoding
-from likra.heads import Recipe
-from likra.model import Likra
-from likra.questions import Question, load
+from likra.likra import Likra
+from likra.training.config import TrainingConfig
+from likra.training.provenance import left_over
+from likra.utils.runtime import QUIET, Runtime
 from tests.cli.test_cli import bad, data, heads, invoke
 from tests.conftest import tiny_base, write_questions
 
@@ -59,7 +61,7 @@ def test_eval_counts_only_what_is_answered(own: Path, data: Path) -> None:
     assert invoke("calibrate", own, "--data", data, "--split", "all").exit_code == 0
     assert "look better calibrated than they are" in invoke("eval", own, "--data", data).stderr
     likra = Likra.from_pretrained(own)
-    result = likra.evaluate(str(data), progress=False, cache=False)
+    result = likra.evaluate(str(data), runtime=QUIET)
     candidates = likra.candidates(result.likelihoods)
     best = [max(some, key=lambda c: c.score) for some in candidates]
     right = [q.choices.index(c.text) == q.answer for q, c in zip(result.likelihoods.questions, best, strict=True)]
@@ -75,12 +77,12 @@ def test_eval_counts_only_what_is_answered(own: Path, data: Path) -> None:
 
 def test_a_calibration_with_examples_in_the_prompt_is_none_without(own: Path, data: Path) -> None:
     likra = Likra.from_pretrained(own)
-    likra.calibrate(str(data), split="all", shots=2, progress=False, cache=False)
+    likra.calibrate(str(data), split="all", shots=2, runtime=QUIET)
     assert likra.rank("Which animal?", ["a goat", "an owl"])[0].probability is None
-    shown = likra.evaluate(str(data), shots=2, progress=False, cache=False)
-    assert likra.sure(shown) is not None
+    shown = likra.evaluate(str(data), shots=2, runtime=QUIET)
+    assert likra.probable(shots=2) is not None
     assert likra.candidates(shown.likelihoods)[0][0].probability is not None
-    assert likra.sure(likra.evaluate(str(data), progress=False, cache=False)) is None
+    assert likra.probable() is None
 
 
 def test_what_cannot_be_sure_is_refused(own: Path, data: Path, bad: Callable[..., str]) -> None:
@@ -90,7 +92,7 @@ def test_what_cannot_be_sure_is_refused(own: Path, data: Path, bad: Callable[...
     assert "is no folder here" in bad("calibrate", "owner/name", "--data", data)
     assert not Path("owner").exists()
     assert "must be one of temperature, isotonic" in bad("calibrate", own, "--data", data, "--method", "magic")
-    assert "name a split with --split" in bad("calibrate", own, "--data", data)
+    assert "give a split" in bad("calibrate", own, "--data", data)
     assert "at least 5" in bad("calibrate", own, "--data", data, "--split", "test")
     assert not (own / "calibration.json").exists()
 
@@ -102,9 +104,9 @@ def test_without_a_validation_split_what_training_left_over_is_used(
     folder.mkdir()
     write_questions(folder / "train.jsonl", questions)
     source = str(folder)
-    likra = Likra.from_base(tiny_base(tokenizer), recipe=Recipe(learning_rate=1e-2, seed=3))
-    likra.fit(source, limit=5, progress=False)
-    fitted = likra.calibrate(source, progress=False, cache=False)
+    likra = Likra.from_base(tiny_base(tokenizer), training_config=TrainingConfig(learning_rate=1e-2, seed=3))
+    likra.fit(source, limit=5, runtime=QUIET)
+    fitted = likra.calibrate(source, runtime=QUIET)
     assert fitted.questions == len(questions) - 5 and "left over" in str(fitted.split)
     likra.save_pretrained(tmp_path / "heads")
     again = Likra.from_pretrained(tmp_path / "heads", model=tiny_base(tokenizer))
@@ -112,19 +114,21 @@ def test_without_a_validation_split_what_training_left_over_is_used(
     assert again.rank("?", ["a", "b"])[0].probability == pytest.approx(likra.rank("?", ["a", "b"])[0].probability)
     # The same ones as a plain draw leaves: those that no head has seen.
     drawn = {q.id for q in random.Random(3).sample(questions, 5)}
-    assert {q.id for q in likra._left_over(load(source))} == {q.id for q in questions} - drawn
-    likra.fit(source, progress=False)
+    assert {q.id for q in left_over(likra.training, load(source), likra.training_config.seed)} == {
+        q.id for q in questions
+    } - drawn
+    likra.fit(source, runtime=QUIET)
     assert likra.calibration is None
     with pytest.raises(InputError, match="is not the source of which these heads saw a part"):
-        likra.calibrate(source, progress=False)
+        likra.calibrate(source, runtime=Runtime(progress=False))
 
 
 def test_an_answer_can_always_be_given_without_a_threshold(tokenizer: Any, questions: list[Question]) -> None:
-    likra = Likra.from_base(tiny_base(tokenizer), recipe=Recipe()).fit(questions, progress=False)
+    likra = Likra.from_base(tiny_base(tokenizer), training_config=TrainingConfig()).fit(questions, runtime=QUIET)
     [best, _] = likra.rank("?", ["a", "b"])
-    assert likra.is_sure(best, None)
+    assert best.is_sure(None)
     with pytest.raises(InputError, match="needs a probability"):
-        likra.is_sure(best, 0.1)
+        best.is_sure(0.1)
 
 
 def test_writing_from_the_command_line(heads: Path, data: Path, tmp_path: Path, bad: Callable[..., str]) -> None:
@@ -132,7 +136,7 @@ def test_writing_from_the_command_line(heads: Path, data: Path, tmp_path: Path, 
     [one] = json.loads(invoke("generate", heads, *prompt, "--json").stdout)
     assert one["prompt"] == prompt[1] and len(one["texts"]) == 1
     likra = Likra.from_pretrained(heads)
-    assert [one["texts"]] == likra.generate(prompt[1], decoding=Decoding(max_tokens=4), progress=False)
+    assert [one["texts"]] == likra.generate(prompt[1], decoding=Decoding(max_tokens=4), runtime=QUIET)
     assert invoke("generate", heads, *prompt).stdout.strip() == one["texts"][0].strip()
     drawn = json.loads(invoke("generate", heads, *prompt, "--n", "3", "--temperature", "1", "--json").stdout)
     assert len(drawn[0]["texts"]) == 3
@@ -154,8 +158,8 @@ def test_writing_from_the_command_line(heads: Path, data: Path, tmp_path: Path, 
     assert "must be above 0" in bad("pick", heads, *prompt, "--temperature", "0")
     beams = invoke("generate", heads, *prompt, "--beams", "3", "--n", "3", "--plausibility", "1", "--json")
     assert "found 1 different texts, not 3" in beams.stderr and len(json.loads(beams.stdout)[0]["texts"]) == 1
-    assert "--n 3" in bad("generate", heads, *prompt, "--n", "3")
-    assert "method fairy" in bad("generate", heads, *prompt, "--method", "fairy")
+    assert "--n must be 1, got 3" in bad("generate", heads, *prompt, "--n", "3")
+    assert "got 'fairy'" in bad("generate", heads, *prompt, "--method", "fairy")
     assert "not empty" in bad("merge", heads, "--out", tmp_path / "merged")
     assert "not empty" in bad("distill", heads, "--data", data, "--out", tmp_path / "merged")
     assert "shorten one of them" in bad("generate", heads, "--prompt", "?", "--max-tokens", "4000")

@@ -20,21 +20,22 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from typer.testing import CliRunner
 
-from likra import InputError, Likra, Recipe
-from likra.builtin import WORLD_MODELS
+from likra import InputError, Likra, TrainingConfig
 from likra.cli.app import app
-from likra.heads import load_base
+from likra.data import Prompter, Question, Source, load
+from likra.engine.loglikelihood import encode_question
 from likra.integrations import harness
 from likra.integrations.harness import LikraLM, register
-from likra.likelihood import BASE
-from likra.likelihood.engine import encode_question
-from likra.likelihood.table import NEGATIVE, POSITIVE
-from likra.questions import Prompter, Question, Source, load
-from tests.likelihood.test_harness import TASKS, hub_form
+from likra.models.base import load_base
+from likra.scoring.config import Scoring
+from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE
+from likra.utils.embedded import embedded_models
+from likra.utils.runtime import QUIET, Runtime
+from tests.engine.test_harness import TASKS, hub_form
 
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 TOLERANCE = 1e-3  # nats
-WORLD = WORLD_MODELS["world"]
+WORLD = embedded_models()["world"]
 Values = dict[tuple[str, str], float]
 
 #: What the tasks have in common; each is written as a yaml file, as a user of the harness would.
@@ -94,7 +95,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def likra() -> Likra:
-    return Likra.from_base("world", recipe=Recipe(learning_rate=1e-3)).fit("world", limit=16, progress=False)
+    return Likra.from_base("world", training_config=TrainingConfig(learning_rate=1e-3)).fit(
+        "world", limit=16, runtime=QUIET
+    )
 
 
 @pytest.fixture(scope="module")
@@ -200,22 +203,26 @@ def test_accuracies_are_those_of_the_saved_likelihoods_and_of_likra_eval(
         "acc_norm": ("character", len),
         "acc_bytes": ("byte", lambda choice: len(choice.encode())),
     }
-    for metric, (normalisation, length) in lengths.items():
+    for metric, (normalization, length) in lengths.items():
         lengths_QC = np.array([[length(choice) for choice in q.choices] for q in source.questions["test"]])
         by_hand = np.mean((scores_QC / lengths_QC).argmax(axis=1) == answers)
         shots = 2 if kind == "arc_shots" else 0
-        ours = likra.evaluate(source, shots=shots, normalisation=normalisation, progress=False).methods["likra"]
+        ours = likra.evaluate(
+            source, shots=shots, scoring=Scoring(normalization=normalization), runtime=Runtime(progress=False)
+        ).methods["likra"]
         assert run.accuracies[metric] == pytest.approx(by_hand)
-        assert run.accuracies[metric] == pytest.approx(ours.accuracy)
+        assert run.accuracies[metric] == pytest.approx(ours.value)
 
 
 def test_sentences_without_a_prompt(
     runs: dict[str, Run], theirs: dict[str, Values], likra: Likra, source: Source
 ) -> None:
     pairs = [Question(q.id, "", (q.choices[q.answer], q.choices[q.answer - 1]), 0) for q in source.questions["test"]]
-    ours = likra.evaluate(Source("blimp", "BLiMP", "empty", {"test": pairs}), progress=False).methods["likra"]
+    ours = likra.evaluate(Source("blimp", "BLiMP", "empty", {"test": pairs}), runtime=Runtime(progress=False)).methods[
+        "likra"
+    ]
     good, bad = np.reshape(ratios(theirs, POSITIVE, NEGATIVE, 1.0, runs["blimp"]), (-1, 2)).T
-    assert runs["blimp"].accuracies["acc"] == pytest.approx(np.mean(good > bad)) == pytest.approx(ours.accuracy)
+    assert runs["blimp"].accuracies["acc"] == pytest.approx(np.mean(good > bad)) == pytest.approx(ours.value)
 
 
 def test_likelihoods_without_the_prompt_are_subtracted(runs: dict[str, Run], source: Source) -> None:
@@ -303,8 +310,8 @@ def test_what_a_ratio_cannot_answer_is_refused(kind: str, reason: str, likra: Li
         ("heads={heads},weight=heavy", "weight=heavy: must be a finite number"),
         ("heads={heads},weight=inf", "weight=inf: must be a finite number"),
         ("heads={heads},memory=0", "memory=0: must be more than 0"),
-        ("heads={heads},method=dpo", "method dpo: must be one of base, sft, base_likra, likra"),
-        ("heads={heads},dtype=auto", "--dtype auto: must be one of"),
+        ("heads={heads},method=dpo", "method must be one of base, sft, base_likra, likra"),
+        ("heads={heads},dtype=auto", "dtype must be one of"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(arguments: str, reason: str, heads: Path, manager: TaskManager) -> None:
@@ -321,7 +328,7 @@ def test_the_best_method_that_the_heads_allow(role: str, best: str, likra: Likra
     assert LikraLM(heads).method == best
     assert LikraLM(heads, method="base").method == "base"
     if role == "sft":
-        with pytest.raises(InputError, match="must be one of base, sft with these heads"):
+        with pytest.raises(InputError, match="must be one of base, sft with these adapters"):
             LikraLM(heads, method="likra")
 
 
@@ -330,7 +337,7 @@ def test_a_cache_of_the_harnesss_is_refused_where_processes_could_wait_for_ever(
 ) -> None:
     lm = LikraLM(likra)
     lm.set_cache_hook(lm.cache_hook)
-    monkeypatch.setattr("likra.parallel.world", lambda: 2)
+    monkeypatch.setattr("likra.utils.parallel.world", lambda: 2)
     with pytest.raises(InputError, match="--use_cache"):
         lm.set_cache_hook(lm.cache_hook)
 
@@ -412,7 +419,7 @@ def test_arc_and_blimp_on_stories3m(shared: Path, tmp_path: Path) -> None:
     """The harness's own tasks, one run of ours against two of `HFLM`, put together by hand."""
     model = str(shared / "models" / "stories3M")
     arc = load(str(shared / "data" / "ARC-Challenge"))
-    likra = Likra.from_base(model, recipe=Recipe(learning_rate=1e-3)).fit(arc, limit=32, progress=False)
+    likra = Likra.from_base(model, training_config=TrainingConfig(learning_rate=1e-3)).fit(arc, limit=32, runtime=QUIET)
     likra.save_pretrained(tmp_path / "heads")
     questions = arc.questions["test"][:24]
     blimp = [json.loads(row) for row in (shared / "data/blimp/drop_argument.jsonl").read_text().splitlines()[:24]]
@@ -442,5 +449,5 @@ def test_arc_and_blimp_on_stories3m(shared: Path, tmp_path: Path) -> None:
         right = [np.argmax([next(values) for _ in q.choices]) == q.answer for q in source.questions["test"]]
         accuracy = results["results"][task]["acc,none"]
         assert accuracy == pytest.approx(np.mean(right))
-        ours = likra.evaluate(source, weight=0.7, progress=False).methods["likra"]
-        assert accuracy == pytest.approx(ours.accuracy)
+        ours = likra.evaluate(source, scoring=Scoring(weight=0.7), runtime=Runtime(progress=False)).methods["likra"]
+        assert accuracy == pytest.approx(ours.value)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
+from likra.data import Prompter, Question, encode_pair
+from likra.data.templates import word
 from likra.errors import InputError
 from likra.generation.text import LineEnd, end_ids, prompt_ids
-from likra.heads import Base
 from likra.mining import sampling
 from likra.mining.sampling import Sampler
-from likra.questions import Prompter, Question, encode_pair
-from likra.questions.prompts import word
+from likra.models.base import Base
 from tests.conftest import tiny_base
 
 QA = Prompter("qa")
@@ -163,7 +163,9 @@ def test_the_longest_right_answer_sets_the_length(base: Base, questions: list[Qu
 
 
 def test_what_cannot_be_sampled(base: Base, questions: list[Question]) -> None:
-    with pytest.raises(InputError, match="--max-tokens 128: the model reads 128 tokens"):
+    with pytest.raises(
+        InputError, match="max_tokens must leave room for a prompt: the model reads 128 tokens in all, got 128"
+    ):
         Sampler(base, questions, QA, max_tokens=128)
     with pytest.raises(InputError, match="'x' has no known answer"):
         Sampler(base, [Question("x", "Which?", ("goat",))], QA)

@@ -1,7 +1,7 @@
 """Answers of similar questions."""
 
+from likra.data import Question
 from likra.mining.similar import Similar
-from likra.questions import Question
 
 TEXTS = [
     ("Which animal does Ada keep?", "goat"),

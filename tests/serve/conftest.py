@@ -11,19 +11,20 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from likra import Likra, Recipe
-from likra.likelihood import Likelihoods
-from likra.questions import Question, load
+from likra import Likra, TrainingConfig
+from likra.data import Question, load
+from likra.scoring.likelihoods import Likelihoods
 from likra.serve import Limits, bind, create_app
+from likra.utils.runtime import QUIET, Runtime
 from tests.conftest import PATIENCE
 
 
 @pytest.fixture(scope="session")
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Heads that were trained on sixteen questions of the world, and calibrated."""
-    likra = Likra.from_base("world", recipe=Recipe(learning_rate=1e-3))
-    likra.fit("world", limit=16, progress=False)
-    likra.calibrate("world", limit=40, cache=False, progress=False)
+    likra = Likra.from_base("world", training_config=TrainingConfig(learning_rate=1e-3))
+    likra.fit("world", limit=16, runtime=QUIET)
+    likra.calibrate("world", limit=40, runtime=QUIET)
     folder = tmp_path_factory.mktemp("serve") / "world-heads"
     likra.save_pretrained(folder)
     return folder
@@ -68,7 +69,7 @@ class Held:
         """Let go, for good: leave it before the server, which waits for its model."""
         self._go.set()
 
-    def likelihoods(self, questions: Sequence[Question], memory: int | None = None) -> Likelihoods:
+    def likelihoods(self, questions: Sequence[Question], runtime: Runtime = QUIET) -> Likelihoods:
         self.reading.set()
         assert self._go.wait(PATIENCE)
         return self._likra.likelihoods(questions)

@@ -12,7 +12,7 @@ from typing import Any
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # as `main` does, too late for what is imported here
 
 from likra.cli.app import main
-from likra.model import Likra
+from likra.likra import Likra
 
 _read = Likra.likelihoods
 

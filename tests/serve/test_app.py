@@ -10,9 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from likra import Likra
+from likra.data import Question
 from likra.errors import InputError
-from likra.model import Candidate
-from likra.questions import Question
+from likra.likra import Candidate
 from likra.serve import Limits, bind, check_key
 from likra.serve.batcher import Batcher
 from likra.serve.metrics import Metrics
@@ -319,7 +319,7 @@ def test_the_page_lets_nothing_else_in(server: TestClient) -> None:
 
 
 def test_the_page_is_not_empty_without_heads_of_both_kinds(calibrated: Likra, world: list[Question]) -> None:
-    alone = Likra(calibrated.base, ("positive",), calibrated.recipe, weight=1.0, style="qa")
+    alone = Likra(calibrated.base, ("positive",), calibrated.training_config, weight=1.0, style="qa")
     alone.stack = calibrated.stack
     with client(alone) as server:
         assert server.get("/health").json()["heads"] == ["positive"]

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from likra.data import Question
 from likra.errors import InputError
-from likra.likelihood import Likelihoods
-from likra.questions import Question
+from likra.scoring.likelihoods import Likelihoods
 from likra.serve import batcher as batcher_module
 from likra.serve.batcher import Batcher, ModelGone, Overloaded, Unread
 from likra.serve.limits import Limits

@@ -3,7 +3,7 @@
 import pytest
 
 from likra import Likra
-from likra.questions import Question
+from likra.data import Question
 from likra.serve import create_app
 from tests.serve.conftest import listening
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from likra import Likra
-from likra.questions import Question
+from likra.data import Question
 from likra.serve import create_app
 from tests.conftest import PATIENCE
 from tests.serve.conftest import listening

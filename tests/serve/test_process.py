@@ -21,8 +21,8 @@ import uvicorn
 
 from likra import Likra
 from likra.cli import serve
+from likra.data import Question
 from likra.errors import InputError
-from likra.questions import Question
 from likra.serve import server as server_module
 from tests.conftest import PATIENCE, Run, Spawn, until
 
@@ -243,7 +243,7 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
         serve.serve(heads, port=0, api_key="two words")
     with pytest.raises(InputError, match="--timeout inf: must be a finite number"):
         serve.serve(heads, port=0, timeout=float("inf"))
-    with pytest.raises(InputError, match="no heads folder"):
+    with pytest.raises(InputError, match="holds no adapters"):
         serve.serve(tmp_path, port=0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'likra\[serve\]'"):

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from likra import __version__, parallel
+from likra import __version__
 from likra.cli import (
     calibrate,
     data,
@@ -28,8 +28,10 @@ from likra.cli import (
     train,
     world,
 )
-from likra.errors import OUT_OF_MEMORY, InputError
-from likra.files import refusal
+from likra.cli.flags import in_flags
+from likra.errors import OUT_OF_MEMORY, LikraError
+from likra.utils import parallel
+from likra.utils.files import refusal
 
 app = typer.Typer(
     name="likra",
@@ -97,8 +99,8 @@ def main() -> None:
         if not end.code:  # else other processes may be waiting for this one; their launcher ends them
             parallel.finish()
         raise
-    except InputError as error:
-        _fail(str(error))
+    except LikraError as error:
+        _fail(in_flags(str(error)))
     except OSError as error:
         _fail(f"{error.filename or 'writing or reading a file'}: {error.strerror or error}")
     except Exception as error:

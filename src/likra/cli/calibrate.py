@@ -31,7 +31,7 @@ def calibrate(
     shots: options.Shots = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many questions.")] = None,
     weight: options.Weight = None,
-    normalisation: options.Norm = "raw",
+    normalization: options.Norm = "raw",
     memory: options.Memory = None,
     *,
     how: options.Loading,
@@ -42,23 +42,26 @@ def calibrate(
     of the answers that are given with 80%, about 80% are right. It changes no ranking. `likra score`, `likra eval` and
     `likra serve` then show probabilities, and answer only when sure with --min-confidence.
     """
-    from likra.card import write_card
+    from likra.data import load
     from likra.errors import InputError
-    from likra.files import locked
-    from likra.judge.calibration import check_calibration
-    from likra.judge.scores import check_normalisation
-    from likra.questions import load
+    from likra.hub.calibration_file import write_calibration
+    from likra.hub.model_card import write_card
+    from likra.scoring.calibration import check_calibration
+    from likra.utils.files import locked
 
     if not heads.is_dir():
         raise InputError(f"{heads}: is no folder here; a calibration is kept with the heads.")
     check_calibration(method)
-    check_normalisation(normalisation)
+    scoring = options.scoring(weight, normalization)
     source = load(data)
 
     likra = how.open(heads)
+
+    from likra.training.provenance import remarks
+
     # Without a validation split, what training left over is used.
     if split or source.questions.get("validation"):
-        for remark in likra.remarks(source, split or "validation", limit):
+        for remark in remarks(likra.training, likra.style, source, split or "validation", limit):
             options.note(remark)
     fitted = likra.calibrate(
         source,
@@ -66,12 +69,11 @@ def calibrate(
         split=split,
         shots=shots,
         limit=limit,
-        weight=weight,
-        normalisation=normalisation,
-        memory=options.in_bytes(memory),
+        scoring=scoring,
+        runtime=options.runtime(memory),
     )
     with locked(heads, seconds=60):
-        fitted.save(heads)
+        write_calibration(fitted, heads)
         write_card(heads)
     console = options.console()
     console.print(

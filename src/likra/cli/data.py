@@ -24,16 +24,16 @@ def data(
     from rich.table import Table
     from rich.text import Text
 
-    from likra.questions import NEGATIVE_KINDS, STYLES, Prompter, load
-    from likra.questions import negatives as make_negatives
-    from likra.questions.sources import answers, right_answers
+    from likra.data import NEGATIVE_KINDS, TEMPLATES, Prompter, load
+    from likra.data import negatives as make_negatives
+    from likra.data.sources import answers, right_answers
 
     found = load(source)
     console = options.console()
     facts = Table.grid(padding=(0, 2))
     facts.add_row("source", Text(found.name))
     facts.add_row("form", found.form)
-    facts.add_row("wording", f"{found.style}: {STYLES[found.style]}")
+    facts.add_row("wording", f"{found.style}: {TEMPLATES[found.style].title}")
     if found.unpaired:
         for split, examples in found.examples.items():
             right = sum(example.right for example in examples)

@@ -10,12 +10,12 @@ from rich.table import Table
 from likra.cli import options
 
 if TYPE_CHECKING:
-    from likra.study.curve import Curve
+    import pandas as pd
 
 
 def demo(
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for heads, results.json, curve.png and report.html.")
+        Path, typer.Option(metavar="DIR", help="Folder for heads, results.parquet, figures and report.html.")
     ] = Path("likra-demo"),
     sizes: Annotated[str, typer.Option(help="Numbers of training questions.")] = "0,8,16,32,64,128,256,512",
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, all trained in one pass.")] = 5,
@@ -23,33 +23,16 @@ def demo(
     lr: Annotated[float, typer.Option(help="Learning rate; the default is the paper's.")] = 1e-4,
 ) -> None:
     """Learning curves of SFT, Base-Likra and Likra on the embedded model: a table, and a page to look at."""
-    from likra.files import check_free
+    from likra.utils.files import check_free
 
     check_free(out)
     numbers = options.numbers("--sizes", sizes)
 
-    from likra.builtin import WORLD
-    from likra.heads import Recipe, load_base
-    from likra.progress import progress_bar
-    from likra.questions import load
-    from likra.report.demo import write_demo
-    from likra.study.curve import learning_curve
+    from likra.lab.demo import run_demo
 
     start = time.perf_counter()
-    source, base = load(WORLD), load_base(WORLD)
-    with progress_bar(f"Training {2 * seeds} heads in one stack", "steps") as move:
-        curve = learning_curve(
-            base,
-            source.questions["train"],
-            source.questions["test"],
-            style=source.style,
-            sizes=numbers,
-            seeds=range(seed, seed + seeds),
-            recipe=Recipe(learning_rate=lr),
-            progress=move,
-        )
-    write_demo(curve, source, Recipe(learning_rate=lr), out)
-    _show(curve)
+    table = run_demo(out, numbers, range(seed, seed + seeds), lr)
+    _show(table)
     console = options.console()
     console.print(
         f"\n{time.perf_counter() - start:.0f} seconds. Open {out / 'report.html'} to see it. The heads of each seed "
@@ -59,25 +42,25 @@ def demo(
     )
 
 
-def _show(curve: "Curve") -> None:
-    from likra.judge import METHOD_TITLES, wilson
+def _show(results: "pd.DataFrame") -> None:
+    from likra.scoring.accuracy import wilson
+    from likra.scoring.scores import METHOD_TITLES
 
-    questions = len(curve.tables[curve.sizes[0]].questions)
+    accuracy = results[(results["study"] == "curve") & (results["quantity"] == "accuracy") & (results["seed"] >= 0)]
+    questions, seeds = int(accuracy["count"].iloc[0]), accuracy["seed"].nunique()
     table = Table(box=None, pad_edge=False, title_justify="left")
-    table.add_column("training questions", justify="right")
-    for title in METHOD_TITLES.values():
+    for title in ("training questions", *METHOD_TITLES.values()):
         table.add_column(title, justify="right")
-    for size in curve.sizes:
+    for size, of_size in accuracy.groupby("size"):
         cells = []
         for method in METHOD_TITLES:
-            mean = curve.mean(size, method)
+            mean = sum(of_size["value"][of_size["method"] == method].tolist()) / seeds
             low, high = wilson(mean, questions)
             cells.append(f"{100 * mean:.1f} ({100 * low:.0f}-{100 * high:.0f})")
         table.add_row(str(size), *cells)
-    console = options.console()
     options.show_table(table)
-    console.print(
-        f"\nAccuracy in percent on {questions} questions, mean of {len(curve.seeds)} seeds (Wilson 95% interval over "
+    options.console().print(
+        f"\nAccuracy in percent on {questions} questions, mean of {seeds} seeds (Wilson 95% interval over "
         "the questions). This is a model organism: a small model that ships with likra. In the paper, on ARC-Challenge "
         "with 7 billion parameters, Likra jumps between 64 and 256 training questions; where it jumps here is this "
         "world's own property."

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from likra import parallel
 from likra.cli import options
+from likra.utils import parallel
 
 if TYPE_CHECKING:
-    from likra.judge import Evaluation
-    from likra.judge.calibration import Sure
+    from likra.scoring.abstention import AbstentionReport
+    from likra.scoring.evaluation import Evaluation
 
 
 @options.opens_heads
@@ -28,7 +28,7 @@ def evaluate(
     sampled_shots: options.SampledShots = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first so many questions.")] = None,
     weight: options.Weight = None,
-    normalisation: options.Norm = "raw",
+    normalization: options.Norm = "raw",
     min_confidence: options.MinConfidence = None,
     json: options.Json = False,
     save_likelihoods: Annotated[
@@ -58,14 +58,13 @@ def evaluate(
 
     On several GPUs: `accelerate launch -m likra eval ...` (or torchrun); each process reads its share of the questions.
     """
+    from likra.data import load
+    from likra.data.overlap import overlaps
     from likra.errors import InputError
-    from likra.files import check_writable, locked
-    from likra.judge import NORMALISATIONS
-    from likra.judge.scores import check_normalisation
-    from likra.questions import load
-    from likra.questions.overlap import overlaps
+    from likra.scoring.scores import NORMALIZATIONS
+    from likra.utils.files import check_writable, locked
 
-    check_normalisation(normalisation)
+    scoring = options.scoring(weight, normalization)
     if save_likelihoods:
         check_writable(save_likelihoods)
         if save_likelihoods.suffix != ".parquet":
@@ -79,13 +78,17 @@ def evaluate(
 
     parallel.start()
     likra = how.open(heads)
+
+    from likra.scoring.abstention import abstention_on
+    from likra.training.provenance import remarks
+
     judged = split or source.default_split
-    for remark in likra.remarks(source, split, limit):
+    for remark in remarks(likra.training, likra.style, source, split, limit):
         options.note(remark)
-    probable = likra.probable(likra.weight if weight is None else weight, normalisation, shots, source.style)
+    probable = likra.probable(scoring, shots, source.style)
     if min_confidence is not None and not probable:
         raise InputError(
-            "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalisation, --shots, "
+            "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalization, --shots, "
             "and on data of this prompt style."
         )
     fitted = likra.calibration
@@ -99,43 +102,41 @@ def evaluate(
         shots=shots,
         sampled_shots=sampled_shots,
         limit=limit,
-        weight=weight,
-        normalisation=normalisation,
-        memory=options.in_bytes(memory),
-        cache=not no_cache,
+        scoring=scoring,
+        runtime=options.runtime(memory, cache=not no_cache),
     )
     if parallel.rank() > 0:
         return
     if save_likelihoods:
         result.likelihoods.save(save_likelihoods)
     if record:
-        from likra.card import write_card
-        from likra.saved import record_evaluation
+        from likra.hub.evaluations_file import record_evaluation
+        from likra.hub.model_card import write_card
 
         asked = {"data": source.name, "split": judged, "shots": shots}
         asked["seen"] = overlaps(likra.training.get("asked", ""), result.likelihoods.questions)
         with locked(heads, seconds=60):  # who else records meanwhile must not overwrite this
             record_evaluation({**asked, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
             write_card(heads)
-    sure = likra.sure(result, min_confidence)
+    known = abstention_on(result, probable, min_confidence)
     if json:
-        more = {"calibration": sure.as_json()} if sure else {}
+        more = {"calibration": known.as_json()} if known else {}
         typer.echo(jsonlib.dumps(result.as_json() | more))
         return
-    _show(result, judged, NORMALISATIONS[normalisation])
-    if sure:
-        _show_sure(sure)
+    _show(result, judged, NORMALIZATIONS[normalization])
+    if known:
+        _show_sure(known)
 
 
 def _show(result: "Evaluation", split: str, divided_by: str) -> None:
-    from likra.judge import METHOD_TITLES
+    from likra.scoring.scores import METHOD_TITLES
 
     console = options.console()
     table = Table(box=None, pad_edge=False)
     for column in ("method", "accuracy", "95% interval"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for method, value in result.methods.items():
-        table.add_row(METHOD_TITLES[method], f"{value.accuracy:.4f}", f"{value.low:.4f} to {value.high:.4f}")
+        table.add_row(METHOD_TITLES[method], f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}")
     options.show_table(table)
     count = len(result.likelihoods.questions)
     console.print(f"{count} questions ({split}), weight {result.weight:g}, scores divided by {divided_by}")
@@ -149,14 +150,16 @@ def _show(result: "Evaluation", split: str, divided_by: str) -> None:
     )
 
 
-def _show_sure(sure: "Sure") -> None:
+def _show_sure(sure: "AbstentionReport") -> None:
     console = options.console()
     console.print(f"Expected calibration error {sure.error:.4f} ({sure.plain:.4f} without the calibration)")
-    if sure.least is None:
+    if sure.threshold is None:
         return
-    text = f"Answering only when sure ({sure.least:g} or more): {100 * sure.coverage:.1f}% of the questions answered"
+    text = (
+        f"Answering only when sure ({sure.threshold:g} or more): {100 * sure.coverage:.1f}% of the questions answered"
+    )
     if one := sure.answered:
-        text += f", {one.accuracy:.4f} of those rightly ({one.low:.4f} to {one.high:.4f})"
+        text += f", {one.value:.4f} of those rightly ({one.low:.4f} to {one.high:.4f})"
     console.print(text)
 
 

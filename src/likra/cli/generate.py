@@ -44,7 +44,7 @@ def generate(
     decoding = Decoding(max_tokens, n, temperature, top_p, beams, seed)
 
     likra = how.open(heads)
-    found = likra.generate(prompt, method=method, decoding=decoding, contrast=way, memory=options.in_bytes(memory))
+    found = likra.generate(prompt, method=method, decoding=decoding, contrast=way, runtime=options.runtime(memory))
     if (fewest := min(map(len, found))) < n:
         options.note(f"the search found {fewest} different texts, not {n}")
     if json:

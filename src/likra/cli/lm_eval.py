@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from likra import parallel
+from likra.utils import parallel
 
 #: How the command is registered: every option, --help too, is the harness's.
 SETTINGS = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}

@@ -27,7 +27,7 @@ def merge(
     nothing and is a rough stand-in: where the updates are large (a high learning rate) it may write nonsense. Look at
     what it writes, lower --contrast, or take `likra distill`.
     """
-    from likra.files import check_free, claimed
+    from likra.utils.files import check_free, claimed
 
     check_free(out)
 
@@ -65,16 +65,18 @@ def distill(
     The two write answers to each prompt (no right or wrong answers are read), and the new adapter learns their combined
     next-token distribution at every token. It starts from the merged one.
     """
-    from likra.files import check_free, claimed
-    from likra.questions import load
+    from likra.data import load
+    from likra.utils.files import check_free, claimed
 
     check_free(out)
     source = load(data)
 
     from likra.generation import Contrast, Decoding
-    from likra.heads import Recipe
+    from likra.training.config import TrainingConfig
 
-    recipe = Recipe(learning_rate=lr, batch_size=batch_size, epochs=epochs, seed=seed)
+    training_config = TrainingConfig(
+        learning_rate=lr, per_device_train_batch_size=batch_size, num_train_epochs=epochs, seed=seed
+    )
     decoding = Decoding(max_tokens, n, 1.0, seed=seed)
     with claimed(out):
         likra = how.open(heads)
@@ -82,10 +84,10 @@ def distill(
             source,
             out,
             contrast=Contrast(contrast, plausibility),
-            recipe=recipe,
+            training_config=training_config,
             decoding=decoding,
             limit=limit,
-            memory=options.in_bytes(memory),
+            runtime=options.runtime(memory),
         )
     some = max(1, len(losses) // 4)
     first, last = sum(losses[:some]) / some, sum(losses[-some:]) / some

@@ -12,7 +12,8 @@ import typer
 from likra.cli import options
 
 if TYPE_CHECKING:
-    from likra.mining import Interval, KindLikelihood, Mined
+    from likra.mining import KindLikelihood, Mined
+    from likra.scoring.estimate import Estimate
 
 
 def mine(
@@ -69,12 +70,12 @@ def mine(
     thing.
     """
     # In this order, so that what is quick to check is refused before the model is loaded.
+    from likra.data import Prompter, load
+    from likra.data.sources import SPLITS, right_answers
     from likra.errors import InputError
-    from likra.files import check_writable, locked, new_file, unfinished
-    from likra.layout import check_model
-    from likra.progress import progress_bar
-    from likra.questions import Prompter, load
-    from likra.questions.sources import SPLITS, right_answers
+    from likra.utils.files import check_writable, locked, new_file, unfinished
+    from likra.utils.locations import check_model
+    from likra.utils.progress import progress_bar
 
     if out.suffix != ".jsonl":
         raise InputError(f"{out}: is written as one JSON object a line; let its name end in .jsonl.")
@@ -98,9 +99,9 @@ def mine(
     questions = random.Random(seed).sample(found, limit) if limit is not None and limit < len(found) else found
     prompter = Prompter(source.style, shots, source.questions.get("train", []))
 
-    from likra.heads import load_base
     from likra.mining import MiningConfig, check_style, kind_likelihoods
     from likra.mining import mine as mine_answers
+    from likra.models.base import load_base
 
     check_style(source.style)
     config = MiningConfig(tuple(kind), per_question, tries, temperature, max_tokens, seed)
@@ -131,8 +132,8 @@ def mine(
 
 def _records(mined: "Mined", style: str, split: str) -> Iterator[dict[str, Any]]:
     """Records that are worded, when they are read again, as the source is."""
+    from likra.data.templates import word
     from likra.mining import RIGHT
-    from likra.questions.prompts import word
 
     for question, origins in zip(mined.questions, mined.origins, strict=True):
         assert question.answer is not None
@@ -182,6 +183,6 @@ def _show(mined: "Mined", rows: "list[KindLikelihood]") -> None:
         console.print(f"dropped of {name}: {kind.found - kind.kept} ({tally(kind)})")
 
 
-def _interval(value: "Interval") -> str:
+def _interval(value: "Estimate") -> str:
     known = value.low == value.low  # not a number where there is one question
-    return f"{value.mean:.2f}" + (f" ({value.low:.2f} to {value.high:.2f})" if known else "")
+    return f"{value.value:.2f}" + (f" ({value.low:.2f} to {value.high:.2f})" if known else "")

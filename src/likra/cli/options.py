@@ -14,10 +14,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from likra import parallel
+from likra.utils import parallel
 
 if TYPE_CHECKING:
-    from likra.model import Likra
+    from likra.likra import Likra
+    from likra.scoring.config import Scoring
+    from likra.utils.runtime import Runtime
 
 DATA_HELP = (
     "Where the questions come from: a JSONL, JSON, CSV or Parquet file, a folder of them, a benchmark's name "
@@ -77,7 +79,10 @@ Weight = Annotated[
 Norm = Annotated[
     str,
     typer.Option(
-        "--normalisation", "--norm", help="Divide scores by: raw (nothing), token, character (acc_norm), byte."
+        "--normalisation",
+        "--normalization",
+        "--norm",
+        help="Divide scores by: raw (nothing), token, character (acc_norm), byte.",
     ),
 ]
 Shots = Annotated[int, typer.Option(min=0, help="Solved training questions shown before each question.")]
@@ -135,17 +140,17 @@ class Loading:
 
     def check(self, heads: Path) -> None:
         """Raise InputError, without a load of torch, where there are no such heads or no such base here."""
-        from likra import hub
-        from likra.layout import check_model, find_heads
+        from likra.utils import hub_client
+        from likra.utils.locations import check_model, find_heads
 
-        if heads.exists() or not hub.is_id(heads.as_posix()):
+        if heads.exists() or not hub_client.is_id(heads.as_posix()):
             find_heads(heads, self.revision)
         if self.base is not None:
             check_model(self.base)
 
     def open(self, heads: Path) -> "Likra":
         """The heads on their base."""
-        from likra.model import Likra
+        from likra.likra import Likra
 
         more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize)
         return Likra.from_pretrained(heads, model=self.base, base_revision=self.base_revision, **more)
@@ -236,3 +241,22 @@ def echo_json(value: Any) -> None:
     """Print a value as one line of JSON; with escapes where standard output is not UTF-8."""
     wide = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     typer.echo(json.dumps(value, ensure_ascii=not wide))
+
+
+def targets(text: str) -> str | list[str]:
+    """`--targets` as PEFT's `target_modules`: `all-linear`, or names separated by commas."""
+    return text if text == "all-linear" else [name.strip() for name in text.split(",")]
+
+
+def runtime(memory: float | None, cache: bool = True) -> "Runtime":
+    """What a run may take: `--memory` in GiB, and whether likelihoods are kept on disk."""
+    from likra.utils.runtime import Runtime
+
+    return Runtime(in_bytes(memory), cache)
+
+
+def scoring(weight: float | None, normalization: str) -> "Scoring":
+    """`--weight` and `--normalisation`, checked before a model is loaded."""
+    from likra.scoring.config import Scoring
+
+    return Scoring(weight=weight, normalization=normalization)

@@ -17,7 +17,7 @@ def pick(
     max_tokens: options.MaxTokens = 64,
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     weight: options.Weight = None,
-    normalisation: options.Norm = "raw",
+    normalization: options.Norm = "raw",
     json: options.Json = False,
     memory: options.Memory = None,
     *,
@@ -29,10 +29,8 @@ def pick(
     one of the answers drawn is right: right answers in several wordings share it among them.
     """
     from likra.errors import InputError
-    from likra.judge.scores import check_normalisation
 
-    check_normalisation(normalisation)
-
+    scoring = options.scoring(weight, normalization)
     if temperature <= 0:
         raise InputError(f"--temperature {temperature}: must be above 0, or all answers are the same.")
     from likra.generation import Decoding
@@ -42,9 +40,12 @@ def pick(
     from likra.cli.score import show
 
     likra = how.open(heads)
-    if weight is not None:
-        likra.weight = weight
-    ranked = likra.pick(prompt, decoding=decoding, normalisation=normalisation, memory=options.in_bytes(memory))
+    ranked = likra.pick(
+        prompt,
+        decoding=decoding,
+        scoring=scoring,
+        runtime=options.runtime(memory),
+    )
     if json:
         found = [dataclasses.asdict(candidate) for candidate in ranked]
         options.echo_json(found)

@@ -36,16 +36,16 @@ def push(
     losses.jsonl, what `likra calibrate` and `likra eval --record` found, and a card, README.md, which is written
     for its readers there. Others load them with `likra score OWNER/NAME ...`, or `Likra.from_pretrained("OWNER/NAME")`.
     """
-    from likra.layout import check_heads
+    from likra.utils.locations import check_heads
 
     check_heads(heads)
 
-    from likra.card import push as publish
-    from likra.saved import read_manifest
+    from likra.hub.folder import read_manifest
+    from likra.hub.model_card import push as publish
 
     base = read_manifest(heads)["base"]
     if curve:
-        from likra.report.card_curve import keep_curve
+        from likra.lab.report.card_curve import keep_curve
 
         keep_curve(curve, base["name"], heads)
     if Path(base["name"]).exists():

@@ -1,21 +1,17 @@
 """`likra reproduce`: a preset of studies, one report, and a verdict on each of the paper's claims."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
+from rich.table import Table
 
 from likra.cli import options
 from likra.cli.study import Ray, finish
 
 if TYPE_CHECKING:
-    from likra.study.cells import Cell
-
-GPU_SPEED = 1.5e14  # operations per second that are reckoned with: about a third of what a current GPU does in bfloat16
-CPU_SPEED = 3e11  # likewise, on two CPU cores: what the preset `world` came to, by this reckoning, in 890 seconds
+    from likra.lab.presets import Preset
 
 
 def reproduce(
@@ -46,7 +42,7 @@ def reproduce(
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds. [default: the preset's]")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, downloaded and needed, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print the jobs, models and sources of the preset, and do nothing.")
     ] = False,
     ray: Ray = None,
 ) -> None:
@@ -57,98 +53,60 @@ def reproduce(
     from dataclasses import replace
 
     from likra.errors import InputError
-    from likra.study.catalogue import study, together
-    from likra.study.presets import preset as find
+    from likra.lab.presets import preset as find
 
     pairs = [text.partition("=") for text in replaced or []]
     for name, equals, path in pairs:
         if not (name and equals and path):
             raise InputError(f"--with {name}{equals}{path}: give NAME=PATH.")
     found = find(preset, {name: path for name, _, path in pairs}, model)
-    plans = list(found.plans)
     if seeds is not None:
-        plans = [(name, replace(plan, seeds=tuple(range(seeds)))) for name, plan in plans]
+        found = replace(
+            found, plans=tuple((name, replace(plan, seeds=tuple(range(seeds)))) for name, plan in found.plans)
+        )
+    if found.missing:
+        options.note(found.missing)
     if dry_run:
-        cells: dict[str, list[Cell]] = {}
-        for name, plan in together([(name, replace(plan, dry=True)) for name, plan in plans]):
-            cells.setdefault(name, []).extend(study(name).cells(plan))
-        _show_plan(found.about, cells)
+        _show_plan(found)
         return
     out = out or Path(f"likra-{preset}")
-    finish(plans, out, ray)
+    finish(found.plans, out, ray)
     _show_verdicts(out)
 
 
 def _show_verdicts(out: Path) -> None:
-    from likra.report.figures import short
-    from likra.study.claims import verdicts
-    from likra.study.results import load_rows
+    from likra.lab.claims import verdicts
+    from likra.lab.report.text import short
+    from likra.lab.runner.results import RESULTS, load_table
 
-    table = Table(box=None, pad_edge=False)
-    for column in ("on", "where", "the paper says", "we measure", "verdict"):
-        table.add_column(column)
-    for verdict in verdicts(load_rows(out / "results.parquet")):
+    table = Table("on", "where", "the paper says", "we measure", "verdict", box=None, pad_edge=False)
+    for verdict in verdicts(load_table(out / RESULTS)):
         on = f"{short(verdict.model)}, {short(verdict.data)}"
         table.add_row(on, verdict.source, verdict.claim, verdict.measured, verdict.verdict)
     options.show_table(table)
 
 
-def _show_plan(about: str, cells: "dict[str, list[Cell]]") -> None:
-    from likra.study.estimate import at_hand, bytes_of, data_of, operations, parameters_of
-    from likra.study.task import Task
+def _show_plan(preset: "Preset") -> None:
+    """Print the jobs of each study, and the models and sources that they read."""
+    from dataclasses import replace
+
+    from likra.lab.run import together
+    from likra.lab.study import STUDIES
 
     console = options.console()
-    console.print(f"{about}\n(shared: cells that a study above has too)\n", soft_wrap=True, markup=False)
+    console.print(f"{preset.about}\n(shared: jobs that a study above has too)\n", soft_wrap=True, markup=False)
     seen: set[str] = set()
-    table = Table("study", "cells", "shared", "heads", box=None, pad_edge=False)
-    for name, some in cells.items():
-        distinct = dict.fromkeys(some)
-        shared = sum(cell.key in seen for cell in distinct)
-        seen |= {cell.key for cell in distinct}
-        kinds = Counter(", ".join(cell["heads"]) if cell.work == "heads" else cell.work for cell in distinct)
-        table.add_row(
-            name, str(len(distinct)), str(shared), "; ".join(f"{count} x {kind}" for kind, count in kinds.items())
-        )
+    table = Table("study", "jobs", "shared", "adapters", box=None, pad_edge=False)
+    plans = together([(name, replace(plan, dry=True)) for name, plan in preset.plans])
+    for name in dict.fromkeys(name for name, _ in plans):
+        jobs = {job.key: job for other, plan in plans if other == name for job in STUDIES[name].jobs(plan)}
+        shared = len(seen & set(jobs))
+        seen |= set(jobs)
+        kinds = Counter(", ".join(job["heads"]) if job["name"] == "heads" else job["name"] for job in jobs.values())
+        trained = "; ".join(f"{count} x {kind}" for kind, count in kinds.items())
+        table.add_row(name, str(len(jobs)), str(shared), trained)
     options.show_table(table)
-    every = list({cell.key: cell for some in cells.values() for cell in some}.values())
-    tasks = list({json.dumps(cell["task"], sort_keys=True): Task(**cell["task"]) for cell in every}.values())
-    sources = Table("source", "training questions", "test questions", "", box=None, pad_edge=False)
-    for name in dict.fromkeys(task.data for task in tasks):
-        data = data_of(name)
-        if data is None:
-            sources.add_row(name, "?", "?", "not at hand")
-        else:
-            note = "" if data.known else "to be downloaded from the hub; numbers as published"
-            sources.add_row(name, f"{data.train:,}", f"{data.test:,}", note)
-    options.show_table(sources)
-    models = Table(
-        Column("model", overflow="fold"), "parameters", "loaded", "with heads in training", "", box=None, pad_edge=False
-    )
-    for task in {task.model: task for task in tasks}.values():
-        parameters, size = parameters_of(task.model), bytes_of(task)
-        if parameters is None or size is None:
-            models.add_row(task.model, "?", "?", "?", "not at hand")
-            continue
-        note = "" if at_hand(task.model) else f"to be downloaded: {2 * parameters / 2**30:.0f} GiB"
-        # Two heads with Adam's two moments, about 0.6% of the base each at rank 16, and activations.
-        training = size + 2 * 0.006 * parameters * 16 + 0.5 * size
-        count = f"{parameters / 1e9:.3g} billion" if parameters > 1e9 else f"{parameters / 1e6:.3g} million"
-        models.add_row(task.model, count, _gib(size), _gib(training), note)
-    options.show_table(models)
-    total = operations(every)
-    if total is None:
-        console.print("operations: not known, for a model or source is not at hand")
-        return
-    speed, where = (GPU_SPEED, "one GPU") if total > 1e16 else (CPU_SPEED, "two CPU cores")
-    hours = total / speed / 3600
-    time = f"{hours:.0f} hours" if hours > 2 else f"{60 * hours:.0f} minutes"
-    console.print(
-        f"{len(every)} different cells, {total:.2g} operations: about {time} on {where} at {speed:.1g} operations per "
-        "second. With --ray, cells run beside each other. This is reckoned, not measured.",
-        soft_wrap=True,
-        markup=False,
-    )
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.3g} GiB"
+    tasks = [task for _, plan in plans for task in plan.tasks]
+    for label, names in (("models", [task.model for task in tasks]), ("sources", [task.data for task in tasks])):
+        console.print(f"{label}: {', '.join(dict.fromkeys(names))}", soft_wrap=True, markup=False)
+    console.print(f"{len(seen)} different jobs. With --ray, they run beside each other.", soft_wrap=True, markup=False)

@@ -10,7 +10,7 @@ from rich.text import Text
 from likra.cli import options
 
 if TYPE_CHECKING:
-    from likra.model import Candidate
+    from likra.scoring.candidates import Candidate
 
 
 @options.opens_heads
@@ -21,7 +21,7 @@ def score(
         list[str], typer.Option(help="A candidate answer; give one --choice for each.", show_default=False)
     ],
     weight: options.Weight = None,
-    normalisation: options.Norm = "raw",
+    normalization: options.Norm = "raw",
     min_confidence: options.MinConfidence = None,
     json: options.Json = False,
     *,
@@ -33,15 +33,10 @@ def score(
     learned wrong ones. L+, L- and base are log-likelihoods in nats. Calibrated heads (`likra calibrate`) also say how
     probable it is that a candidate is the right one, if one of them is.
     """
-    from likra.judge.scores import check_normalisation
-
-    check_normalisation(normalisation)
-
+    scoring = options.scoring(weight, normalization)
     likra = how.open(heads)
-    if weight is not None:
-        likra.weight = weight
-    ranked = likra.rank(question, choice, normalisation=normalisation)
-    sure = likra.is_sure(ranked[0], min_confidence)
+    ranked = likra.rank(question, choice, scoring=scoring)
+    sure = ranked[0].is_sure(min_confidence)
     if json:
         found = [dataclasses.asdict(candidate) for candidate in ranked]
         options.echo_json(found if sure else [])

@@ -74,7 +74,7 @@ def serve(
     if lacking := [name for name in ("fastapi", "uvicorn", "prometheus_client") if not importlib.util.find_spec(name)]:
         raise InputError(f"likra serve needs {lacking[0]}: pip install 'likra[serve]'.")
 
-    from likra.judge.scores import check_weight
+    from likra.scoring.scores import check_weight
     from likra.serve import Limits, bind, check_key, create_app
     from likra.serve import serve as run
 
@@ -94,7 +94,7 @@ def serve(
     if weight is not None:
         check_weight(weight)
         likra.weight = weight
-    if likra.calibration and not likra.probable(likra.weight, "raw"):
+    if likra.calibration and not likra.probable():
         options.note("these heads are calibrated for another weight or normalisation; no probabilities are served")
     if api_key is None and not bound.getsockname()[0].startswith("127.") and bound.getsockname()[0] != "::1":
         options.note(f"whoever can reach {host} can use this server; give it a key (LIKRA_API_KEY)")

@@ -2,20 +2,36 @@
 
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from likra.cli import options
-from likra.study.about import STUDIES
 
 if TYPE_CHECKING:
-    from likra.study.plan import Plan
-    from likra.study.results import Row
+    from likra.lab.runner.plan import Plan
+
+
+class Studies(TyperGroup):
+    """The registered studies as commands: each is imported when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        from likra.lab.study import STUDIES
+
+        return [*STUDIES.names(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        from likra.lab.study import STUDIES
+
+        own = super().get_command(ctx, cmd_name)
+        return own if own or cmd_name not in STUDIES.names() else _command(cmd_name)
+
 
 app = typer.Typer(
+    cls=Studies,
     help="The paper's experiments and ours, on any model and any data, with intervals, figures and a report.\n\n"
     "`likra study curve world --data world --out DIR` takes two minutes. A study that is killed goes on where it was "
     "when the same command is given again.",
@@ -27,20 +43,23 @@ Out = Annotated[
     Path,
     typer.Option(
         metavar="DIR",
-        help="Folder for results.parquet, figures, report.html and the finished cells, which are never run again.",
+        help="Folder for results.parquet, figures, report.html and the finished jobs, which are never run again.",
         show_default=False,
     ),
 ]
 Ray = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="Hand cells to a Ray cluster: auto, host:port or ray://host:port."),
+    typer.Option(metavar="ADDRESS", help="Hand jobs to a Ray cluster: auto, host:port or ray://host:port."),
 ]
 
-#: Options that one study alone has.
-_ONLY = {"kinds": "negatives", "unrelated_data": "negatives", "reworded": "paraphrase", "voices": "mechanism"}
 
+def _command(name: str) -> TyperCommand:
+    """The command of one study: the options of all studies, and those of its own `configure`."""
+    from likra.lab.study import STUDIES
 
-def _command(name: str) -> Callable[..., None]:
+    study = STUDIES[name]
+    own = [one for one in inspect.signature(study.configure).parameters.values() if one.kind is one.KEYWORD_ONLY]
+
     def run(
         models: Annotated[
             list[str],
@@ -72,29 +91,6 @@ def _command(name: str) -> Callable[..., None]:
         bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16 (autocast).")] = False,
         weight: Annotated[float, typer.Option(help="w in L+ - w * L-.")] = 1.0,
         normalisation: options.Norm = "raw",
-        kinds: Annotated[
-            str, typer.Option(help="Kinds to compare, separated by commas.")
-        ] = "incorrect,irrelevant,unrelated,all,mined",
-        unrelated_data: Annotated[
-            str | None,
-            typer.Option(metavar="SOURCE", help="Where `unrelated` ones come from. [default: an embedded one]"),
-        ] = None,
-        reworded: Annotated[
-            str | None,
-            typer.Option(
-                metavar="SOURCE",
-                help="The test questions with every choice in other words, by the same ids. "
-                "[default for world: world-reworded]",
-            ),
-        ] = None,
-        voices: Annotated[
-            Path | None,
-            typer.Option(
-                metavar="FILE",
-                help='JSON {"reliable": [...], "unreliable": [...]}: texts that open a document in a voice to be '
-                "trusted or not. [default for embedded models: their sources]",
-            ),
-        ] = None,
         ray: Ray = None,
         revision: options.Revision = None,
         dtype: options.Dtype = None,
@@ -102,34 +98,26 @@ def _command(name: str) -> Callable[..., None]:
         quantize: options.Quantize = None,
         memory: options.Memory = None,
         trust_remote_code: options.TrustRemoteCode = False,
+        **of_study: Any,
     ) -> None:
-        from likra.builtin import WORLD
-        from likra.layout import check_model
+        from likra.utils.locations import check_model
 
         for model in models:
             check_model(model)
 
-        from likra.heads.recipe import Recipe
-        from likra.judge.scores import check_normalisation, check_weight
-        from likra.study.plan import Plan
-        from likra.study.task import Task
+        from likra.lab.runner.plan import Plan
+        from likra.lab.runner.task import Task
+        from likra.models.lora_config import lora_config
+        from likra.scoring.scores import check_normalization, check_weight
+        from likra.training.config import TrainingConfig
 
-        check_normalisation(normalisation)
+        check_normalization(normalisation)
         check_weight(weight)
         loading = options.loading(revision, dtype, device, trust_remote_code, quantize)
         if not trust_remote_code:
             del loading["trust_remote_code"]
         tasks = tuple(
-            Task(
-                model,
-                source,
-                loading,
-                limit=limit,
-                shots=shots,
-                unrelated=unrelated_data or ("world-unrelated" if source == WORLD else WORLD),
-                reworded=reworded or ("world-reworded" if source == WORLD else None),
-                memory=options.in_bytes(memory),
-            )
+            Task(model, source, loading, limit=limit, shots=shots, memory=options.in_bytes(memory))
             for source in dict.fromkeys(data)
             for model in dict.fromkeys(models)
         )
@@ -137,23 +125,25 @@ def _command(name: str) -> Callable[..., None]:
             tasks,
             sizes=options.numbers("--sizes", sizes),
             seeds=tuple(range(seeds)),
-            recipe=Recipe(learning_rate=lr, batch_size=batch_size, rank=rank, targets=targets, bf16=bf16),
+            config=TrainingConfig(
+                lora=lora_config(r=rank, target_modules=options.targets(targets)),
+                learning_rate=lr,
+                per_device_train_batch_size=batch_size,
+                bf16=bf16,
+            ),
             weight=weight,
             normalisation=normalisation,
-            kinds=tuple(kind.strip() for kind in kinds.split(",")),
-            voices=str(voices) if voices else None,
         )
-        finish([(name, plan)], out, ray)
+        finish([(name, study.configure(plan, **of_study))], out, ray)
 
-    run.__doc__ = STUDIES[name]
-    known = inspect.signature(run)
-    kept = [p for option, p in known.parameters.items() if _ONLY.get(option, name) == name]
-    run.__signature__ = known.replace(parameters=kept)  # type: ignore[attr-defined]
-    return run
-
-
-for _name in STUDIES:
-    app.command(_name)(_command(_name))
+    common = [one for one in inspect.signature(run).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    run.__signature__ = inspect.Signature([*common, *own])  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*common, *own)}
+    alone = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+    alone.command(name, help=study.about)(run)
+    command = typer.main.get_command(alone)
+    assert isinstance(command, TyperCommand)
+    return command
 
 
 @app.command()
@@ -164,50 +154,52 @@ def report(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the joint report.", show_default=False)],
 ) -> None:
     """Join several studies into one report, without running anything."""
-    from likra.errors import InputError
-    from likra.files import check_writable
-    from likra.report.facts import read_facts, write_facts
-    from likra.report.study_page import write_report
-    from likra.study.results import RESULTS, load_rows, save_rows, without
+    import pandas as pd
 
-    rows: list[Row] = []
+    from likra.errors import InputError
+    from likra.lab.report.page import write_report
+    from likra.lab.run import read_facts, write_facts
+    from likra.lab.runner.results import RESULTS, load_table, save_table, without
+    from likra.utils.files import check_writable
+
+    tables: list[pd.DataFrame] = []
     facts: dict[str, Any] = {}
     check_writable(out / RESULTS)
     for folder in folders:
-        found = load_rows(folder / RESULTS)
-        if len(without(rows, found)) < len(rows):
+        found = load_table(folder / RESULTS)
+        if any(len(without(earlier, found)) < len(earlier) for earlier in tables):
             raise InputError(
                 f"{folder}: has a study of a model on a source that an earlier folder has too; leave one of them out."
             )
-        rows += found
+        tables.append(found)
         facts |= {f"{folder}: {label}": value for label, value in read_facts(folder).items()}
-    save_rows(rows, out / RESULTS)
+    table = pd.concat(tables, ignore_index=True)
+    save_table(table, out / RESULTS)
     write_facts(facts, out)
-    write_report(rows, facts, out)
+    write_report(table, facts, out)
     options.console().print(f"The report is {out / 'report.html'}.", soft_wrap=True, markup=False)
 
 
 def finish(plans: "Sequence[tuple[str, Plan]]", out: Path, ray: str | None) -> None:
-    """Run studies, write their report and say what was found."""
-    from likra.files import check_writable
-    from likra.report.facts import facts_of, read_facts, write_facts
-    from likra.report.sections import section
-    from likra.report.study_page import write_report
-    from likra.study.catalogue import run_studies
-    from likra.study.results import RESULTS
+    """Run studies, write their report and print their sentences."""
+    from likra.lab.report.page import write_report
+    from likra.lab.run import facts_of, read_facts, run_studies, write_facts
+    from likra.lab.runner.results import RESULTS, pick
+    from likra.lab.study import STUDIES
+    from likra.utils.files import check_writable
 
     check_writable(out / RESULTS)
     start = time.perf_counter()
-    rows, ran = run_studies(plans, out, ray=ray)
+    table, ran = run_studies(plans, out, ray=ray)
     facts = {**read_facts(out), **facts_of(plans)}
     write_facts(facts, out)
-    write_report(rows, facts, out)
+    write_report(table, facts, out)
     console = options.console()
     for name in dict.fromkeys(name for name, _ in plans):
-        for sentence in section(name, rows).sentences:
+        for sentence in STUDIES[name].section(pick(table, study=name)).sentences:
             console.print(f"{name}: {sentence}", soft_wrap=True, markup=False)
     console.print(
-        f"\n{ran} cells were run in {time.perf_counter() - start:.0f} seconds. The report is {out / 'report.html'}, "
+        f"\n{ran} jobs were run in {time.perf_counter() - start:.0f} seconds. The report is {out / 'report.html'}, "
         f"the numbers are in {out / RESULTS}.",
         soft_wrap=True,
         markup=False,

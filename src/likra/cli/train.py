@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from likra import parallel
 from likra.cli import options
+from likra.utils import parallel
 
 
 def train(
@@ -54,11 +54,14 @@ def train(
     targets: Annotated[
         str, typer.Option(help="Layers to adapt: all-linear, or names such as q_proj,v_proj.")
     ] = "all-linear",
-    activation: Annotated[
+    adapt: Annotated[
         str,
         typer.Option(
-            help="everywhere: plain LoRA (the paper). answer: the heads leave the prompt's tokens to the base, which "
-            "reads them once for all: faster, most with long prompts; about a point less accurate where measured."
+            "--adapt",
+            "--activation",
+            help="everywhere: plain LoRA (the paper). completion (or answer): the heads leave the prompt's tokens to "
+            "the base, which reads them once for all: faster, most with long prompts; about a point less accurate "
+            "where measured.",
         ),
     ] = "everywhere",
     schedule: Annotated[
@@ -68,8 +71,8 @@ def train(
         float, typer.Option(help="Share of the optimisation steps in which the learning rate rises.")
     ] = 0.0,
     loss: Annotated[
-        str, typer.Option(help="Train on the tokens of the answer, or of the whole text (prompt too).")
-    ] = "answer",
+        str, typer.Option(help="Train on the tokens of the completion, or of the whole text (prompt too).")
+    ] = "completion",
     weight: Annotated[float, typer.Option(help="w in L+ - w * L-, kept with the heads.")] = 1.0,
     bf16: Annotated[
         bool, typer.Option("--bf16", help="Compute in bfloat16; weights stay in float32. About twice as fast.")
@@ -95,10 +98,10 @@ def train(
     the heads are those of one process.
     """
     # In this order, so that what is quick to check is refused before torch is loaded.
-    from likra.files import check_free, claimed, unfinished
-    from likra.layout import check_model
-    from likra.questions import load
-    from likra.questions.sources import answers
+    from likra.data import load
+    from likra.data.sources import answers
+    from likra.utils.files import check_free, claimed, unfinished
+    from likra.utils.locations import check_model
 
     check_free(out)
     check_model(model)
@@ -106,21 +109,20 @@ def train(
     unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
 
     parallel.start()
-    from likra.heads import Recipe
-    from likra.model import Likra
+    from likra.likra import Likra
+    from likra.models.lora_config import lora_config
+    from likra.training.config import TrainingConfig
 
-    recipe = Recipe(
+    training_config = TrainingConfig(
+        lora=lora_config(r=rank, lora_alpha=alpha, target_modules=options.targets(targets)),
         learning_rate=lr,
-        batch_size=batch_size,
+        per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=grad_accum,
-        epochs=epochs,
-        rank=rank,
-        alpha=alpha,
-        targets=targets,
-        activation=activation,
-        schedule=schedule,
-        warmup=warmup,
-        loss=loss,  # type: ignore[arg-type]  # Recipe checks it
+        num_train_epochs=epochs,
+        adapt=_completion(adapt),
+        lr_scheduler_type=schedule,
+        warmup_ratio=warmup,
+        loss=_completion(loss),
         bf16=bf16,
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,
@@ -130,7 +132,7 @@ def train(
         likra = Likra.from_base(
             model,
             role=role,
-            recipe=recipe,
+            training_config=training_config,
             weight=weight,
             **options.loading(revision, dtype, device, trust_remote_code, quantize),
         )
@@ -145,7 +147,7 @@ def train(
             shots=shots,
             state=state,
             checkpoint_every=checkpoint_every,
-            memory=options.in_bytes(memory),
+            runtime=options.runtime(memory),
         )
         if parallel.rank() == 0:
             likra.save_pretrained(out)
@@ -169,3 +171,8 @@ def train(
     )
     again = f" --quantize {quantize}" if quantize else ""
     console.print(f"Heads are in {out}. Next: likra {then}{again}", soft_wrap=True, markup=False)
+
+
+def _completion(value: str) -> str:
+    """`answer` is the name that `completion` had at first."""
+    return "completion" if value == "answer" else value

@@ -18,11 +18,12 @@ def show(
     documents: Annotated[int, typer.Option(min=0, help="Documents of pretraining text to show.")] = 4,
 ) -> None:
     """Show the card of the embedded model, and some of the text that it was pretrained on."""
-    from likra.builtin import WORLD, WORLD_MODELS
-    from likra.world.generator import World
+    from likra.lab.world import WORLD
+    from likra.lab.world.generator import World
+    from likra.utils.embedded import embedded_models
 
     console = options.console()
-    card = WORLD_MODELS[WORLD] / "README.md"
+    card = embedded_models()[WORLD] / "README.md"
     console.print(Text(card.read_text(encoding="utf-8")))
     console.rule("text")
     for document in itertools.islice(World().documents(), documents):
@@ -51,11 +52,11 @@ def build(
     The folder then holds `model` (for MODEL) and `questions.jsonl` (for --data), and beside them the same questions
     reworded, unrelated ones, and the voices of the sources.
     """
-    from likra.files import check_free, claimed
+    from likra.utils.files import check_free, claimed
 
     check_free(out)
 
-    from likra.world.build import build_world
+    from likra.lab.world.build import build_world
 
     with claimed(out):
         build_world(out, seed=seed, steps=steps, variant=variant)

@@ -1,4 +1,4 @@
-"""Next-token scores of two opinions: one that learned right answers, held against one that learned wrong ones."""
+"""Next-token scores from two adapters: one that learned right answers against one that learned wrong ones."""
 
 import math
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ class Contrast:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.amount) and self.amount >= 0):
-            raise InputError(f"--contrast {self.amount}: must be a number, 0 or more.")
+            raise InputError(f"amount must be a number, 0 or more, got {self.amount}.")
         if not 0 <= self.plausibility <= 1:
-            raise InputError(f"--plausibility {self.plausibility}: must lie from 0 to 1.")
+            raise InputError(f"plausibility must lie from 0 to 1, got {self.plausibility}.")
 
 
 def combined(positive_RV: torch.Tensor, negative_RV: torch.Tensor, contrast: Contrast) -> torch.Tensor:

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
+from likra.engine.memory import Budget
 from likra.errors import InputError
 from likra.generation.contrast import Contrast, combined
 from likra.generation.text import LineEnd, continuation, continue_rows, end_ids, generation_budget, line_end
 from likra.generation.twin import read_by
-from likra.heads.base import Base
-from likra.heads.stack import HeadStack
-from likra.reading.budget import Budget
-from likra.reading.turns import alone
+from likra.models.base import Base
+from likra.models.stack import HeadStack
+from likra.models.thread_lock import alone
 
 # torch's own random numbers are one sequence for the whole process, whatever the model.
 _drawing = threading.RLock()
@@ -43,23 +43,20 @@ class Decoding:
     def __post_init__(self) -> None:
         for name in ("max_tokens", "answers", "beams"):
             if getattr(self, name) < 1:
-                raise InputError(f"{_flag(name)} {getattr(self, name)}: must be 1 or more.")
+                raise InputError(f"{name} must be 1 or more, got {getattr(self, name)}.")
         if not 0 <= self.temperature < float("inf"):
-            raise InputError(f"--temperature {self.temperature}: must be a number, 0 (greedy) or more.")
+            raise InputError(f"temperature must be a number, 0 (greedy) or more, got {self.temperature}.")
         if not 0 < self.top_p <= 1:
-            raise InputError(f"--top-p {self.top_p}: must be above 0, and 1 at most.")
+            raise InputError(f"top_p must be above 0, and 1 at most, got {self.top_p}.")
         if not 0 <= self.seed <= 2**31:
-            raise InputError(f"--seed {self.seed}: must lie from 0 to 2147483648.")
+            raise InputError(f"seed must lie from 0 to 2147483648, got {self.seed}.")
         if self.temperature == 0 and self.answers > self.beams:
             raise InputError(
-                f"--n {self.answers}: several texts need draws (--temperature above 0) or as many --beams."
+                f"answers must be 1, got {self.answers}: several texts need draws (temperature above 0), or as many "
+                "beams."
             )
         if self.temperature and self.beams > 1:
-            raise InputError("--beams: a search takes the likeliest text; leave --temperature at 0, or beams at 1.")
-
-
-def _flag(name: str) -> str:
-    return {"answers": "--n"}.get(name, f"--{name.replace('_', '-')}")
+            raise InputError("beams must be 1 where temperature is above 0: a search takes the likeliest text.")
 
 
 @alone(lambda base, *_, **__: base.model)
@@ -101,7 +98,7 @@ def generate(
     longest = max(map(len, prompts)) + decoding.max_tokens
     if longest > base.max_length:
         raise InputError(
-            f"a prompt has {longest - decoding.max_tokens} tokens, and --max-tokens {decoding.max_tokens} more may "
+            f"a prompt has {longest - decoding.max_tokens} tokens, and max_tokens {decoding.max_tokens} more may "
             f"follow, but the model reads {base.max_length}; shorten one of them."
         )
     # What is drawn is a row of its own; beams of one prompt belong together.
@@ -145,7 +142,7 @@ def _write(
 
     def scores(logits: list[torch.Tensor]) -> torch.Tensor:
         if not all(bool(torch.isfinite(one).any(-1).all()) for one in logits):
-            raise InputError("the model's logits are not finite, so nothing can be written; use --dtype float32.")
+            raise InputError("the model's logits are not finite, so nothing can be written; use dtype float32.")
         return combined(logits[0], logits[1], contrast) if len(logits) == 2 else logits[0].float()
 
     with (

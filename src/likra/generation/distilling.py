@@ -1,24 +1,17 @@
-"""One head that says by itself what two say together: distillation of their combined next-token distribution."""
+"""Distillation: one adapter learns the combined next-token distribution of two."""
 
-import contextlib
-import math
-import random
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import nn
-from torch.nn import functional as F
-
+from likra.data.tokens import TokenizedExample
+from likra.engine.padded import PaddedReader
 from likra.generation.contrast import Contrast, combined
 from likra.generation.decoding import Decoding, generate
-from likra.heads.batch import rows_of
-from likra.heads.recipe import Recipe
-from likra.heads.stack import HeadStack
-from likra.heads.training import Diverged, check_converging, check_trainable
-from likra.likelihood.table import BASE
-from likra.questions.tokens import TokenPair
-from likra.reading import logits_at
-from likra.reading.turns import alone
+from likra.models.stack import HeadStack
+from likra.models.thread_lock import alone
+from likra.training.config import TrainingConfig
+from likra.training.losses import Distillation
+from likra.training.prepared import check_trainable
+from likra.training.trainer import Trainer
 
 
 @alone(lambda stack, *_, **__: stack.base.model)
@@ -28,7 +21,7 @@ def distill(
     student: str,
     prompts: Sequence[list[int]],
     contrast: Contrast,
-    recipe: Recipe,
+    config: TrainingConfig,
     decoding: Decoding,
     *,
     one_line: bool = False,
@@ -44,13 +37,13 @@ def distill(
     Args:
         stack: Has the student and both readers (one of which may be the base).
         readers: p+ and p-: heads, or `base`.
-        student: Name of the head that learns; it goes on from the weights that it has.
+        student: Name of the head that learns; it continues from the weights that it has.
         prompts: Token ids of the training prompts.
         contrast: How the readers are combined.
-        recipe: How the student is trained.
+        config: How the student is trained.
         decoding: How answers are drawn.
         one_line: Whether an answer ends with its first line.
-        memory: Bytes that writing may take beside the model; None: a share of what is free.
+        memory: Bytes that writing and training may take beside the model; None: a share of what is free.
         progress: Called with (done, in all, a note): first prompts, then optimisation steps.
 
     Returns:
@@ -58,10 +51,11 @@ def distill(
         token.
 
     Raises:
-        InputError: A prompt is too long, the base cannot be trained on, or a loss or a weight is not finite.
+        InputError: A prompt is too long, or the base cannot be trained on.
+        TrainingDiverged: A loss or a weight is not finite.
     """
     check_trainable(stack)
-    base, index = stack.base, stack.index(student)
+    base = stack.base
     written = generate(
         base,
         stack,
@@ -74,70 +68,23 @@ def distill(
         progress=lambda done: progress(done, len(prompts), "prompts answered"),
     )
     pairs = [
-        TokenPair(tuple(prompt), tuple(answer))
+        TokenizedExample(tuple(prompt), tuple(answer))
         for prompt, answers in zip(prompts, written, strict=True)
         for answer in answers
         if answer
     ]
-    parameters = stack.parameters()
-    # The student's slices share the stacked tensors' memory; the readers' are left alone.
-    slices = [nn.Parameter(parameter.data[index]) for parameter in parameters]
-    optimizer = torch.optim.Adam(slices, lr=0.0)
-    steps = recipe.steps(len(pairs))
-    losses: list[float] = []
-    for epoch in range(recipe.epochs):
-        order = list(range(len(pairs)))
-        random.Random(f"{recipe.seed} distill {epoch}").shuffle(order)
-        for start in range(0, len(order), recipe.examples_per_step):
-            batch = [pairs[place] for place in order[start : start + recipe.examples_per_step]]
-            tokens = sum(len(pair.completion) for pair in batch)
-            total = 0.0
-            for first in range(0, len(batch), recipe.batch_size):
-                loss = _divergence(stack, readers, student, batch[first : first + recipe.batch_size], contrast, recipe)
-                (loss / tokens).backward()
-                total += loss.item() / tokens
-            if not math.isfinite(total):
-                raise Diverged(f"the loss became {total} at step {len(losses) + 1} of the distillation")
-            for own, parameter in zip(slices, parameters, strict=True):
-                own.grad = None if parameter.grad is None else parameter.grad[index]
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.rate(len(losses), steps)
-            optimizer.step()
-            for parameter in parameters:
-                parameter.grad = None
-            losses.append(total)
-            progress(len(losses), steps, f"steps (loss {total:.3f})")
-    check_converging("the distilled weights are", slices)
-    return losses
-
-
-def _divergence(
-    stack: HeadStack,
-    readers: tuple[str, str],
-    student: str,
-    pairs: Sequence[TokenPair],
-    contrast: Contrast,
-    recipe: Recipe,
-) -> torch.Tensor:
-    """Kullback-Leibler divergence, summed over the answers' tokens."""
-    rows = rows_of(pairs).to(stack.base.device)
-    there_RK = rows.labels_RK != -100
-
-    def logits(name: str) -> torch.Tensor:
-        """[M, V] at the M predicted tokens."""
-        spans = [] if name == BASE else stack.spans_of_rows(name, pairs, rows.ids_RT.shape[1])
-        cast = torch.autocast(stack.base.device.type, torch.bfloat16) if recipe.bf16 else contextlib.nullcontext()
-        with stack.active(spans, rows.ids_RT.numel()), cast:
-            logits_RKV = logits_at(
-                stack.base.model,
-                rows.keep,
-                input_ids=rows.ids_RT,
-                attention_mask=rows.attention_RT,
-                position_ids=rows.positions_RT,
-            )
-        return logits_RKV[there_RK].float()
-
-    with torch.no_grad():
-        taught_MV = combined(logits(readers[0]), logits(readers[1]), contrast).softmax(-1)
-    # Tokens that are not plausible have a probability of 0 and count nothing.
-    return F.kl_div(logits(student).log_softmax(-1), taught_MV, reduction="sum")
+    if not pairs:
+        return []
+    # Padded, as the teachers were when they wrote: the same seeds give the same weights as ever.
+    reader = PaddedReader(base, stack, bf16=config.bf16)
+    trainer = Trainer(
+        stack,
+        {student: pairs},
+        config,
+        seeds={student: f"{config.seed} distill"},
+        losses={student: Distillation(reader, readers, lambda one, other: combined(one, other, contrast))},
+        reader=reader,
+        memory=memory,
+        on_step=lambda step: progress(step.step, config.steps(len(pairs)), f"steps (loss {step.losses[student]:.3f})"),
+    )
+    return [step.losses[student] for step in trainer.run()]

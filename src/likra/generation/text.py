@@ -15,15 +15,12 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from likra.data.question import Question
+from likra.data.special_tokens import added_before, after, prefix_id
+from likra.data.templates import template, word
+from likra.engine.memory import Budget
 from likra.errors import InputError
-from likra.heads.base import Base
-from likra.questions.prompts import word
-from likra.questions.question import Question
-from likra.questions.tokens import added_before, after, prefix_id
-from likra.reading.budget import Budget
-
-#: Styles in which an answer is one line: the next line would be another question.
-ONE_LINE = ("qa", "truthfulqa", "plain")
+from likra.models.base import Base
 
 
 class LineEnd(StoppingCriteria):
@@ -51,10 +48,10 @@ def line_end(text: str, own_line: bool) -> int | None:
 
 
 def prompt_ids(base: Base, prompt: str) -> list[int]:
-    """What the model reads before an answer: as `encode_pairs` has it, but for new lines at the end, which are kept.
+    """The ids that the model reads before an answer: as in `encode_pairs`, but new lines at the end are kept.
 
     Raises:
-        InputError: A token has no embedding, or nothing can stand for an empty prompt; or the prompt is no Unicode.
+        InputError: A token has no embedding, nothing can stand for an empty prompt, or the prompt is not Unicode.
     """
     text = prompt.removesuffix(blank_end(prompt))
     before = added_before(base.tokenizer, text)
@@ -92,7 +89,7 @@ def end_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
 
 @contextlib.contextmanager
 def configured(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
-    """With this generation configuration and nothing of the model's own, such as penalties of repetition."""
+    """Use this generation configuration in place of the model's own, which may have penalties of repetition."""
     own = model.generation_config
     model.generation_config = config
     try:
@@ -110,19 +107,19 @@ def continue_rows(
     cache: Cache | None = None,
     **settings: Any,
 ) -> list[list[int]]:
-    """What transformers' `generate` puts after some prompts, which are one batch, padded on the left.
+    """The ids that transformers' `generate` puts after some prompts: one batch, padded on the left.
 
     Args:
         base: The model.
         prompts: Token ids.
-        stop: What ends a row, beside the tokens that end a text.
-        processors: What is done to the logits.
+        stop: Conditions that end a row, beside the tokens that end a text.
+        processors: Changes to the logits.
         cache: Where keys and values are kept; default: `generate`'s own.
         **settings: Of the `GenerationConfig`; nothing of the model's own is used.
     """
     model, tokenizer = base.model, base.tokenizer
     width, ends = max(map(len, prompts)), end_ids(model, tokenizer)
-    # Whatever pads is masked, but it is looked up: it may not be a token that was added to the tokenizer only.
+    # Padding is masked, but its embedding is looked up: a token added to the tokenizer alone has none.
     pad = next(token for token in (tokenizer.pad_token_id, *ends, 0) if token is not None and token < base.rows)
     ids_RT = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
     mask_RT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -146,7 +143,7 @@ def generation_budget(model: PreTrainedModel, memory: int | None, longest: int) 
             more = Budget.of(model, memory, 2 * rows, longest)  # the keys and values of twice as many rows
         except InputError:
             break
-        # Probabilities are taken in float64: four times what a place with logits is reckoned at.
+        # Probabilities are taken in float64: four times the estimate for a place with logits.
         if more.tokens < 2 * rows * longest or more.logits < 8 * rows:
             break
         rows, budget = 2 * rows, more
@@ -154,13 +151,14 @@ def generation_budget(model: PreTrainedModel, memory: int | None, longest: int) 
 
 
 def wording(style: str, text: str) -> str:
-    """The prompt of a question in a style, as heads of that style learned to answer it.
+    """The prompt of a question in a style, as adapters of that style learned to answer it.
 
     Raises:
-        InputError: In that style an answer is no continuation of a prompt.
+        InputError: In that style an answer does not continue a prompt.
     """
-    if style == "cloze":
-        raise InputError("these heads learned to fill in blanks; they do not go on with a prompt.")
-    if style == "empty":
+    used = template(style)
+    if used.fills_blank:
+        raise InputError("these adapters learned to fill in blanks; they do not continue a prompt.")
+    if not used.has_prompt:
         return text
     return word(style, Question("prompt", text, ("",)), 0)[0]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from likra.heads.base import Base
-from likra.heads.stack import HeadStack
-from likra.likelihood.table import BASE
+from likra.models.base import Base
+from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import BASE
 
 
 class ReadersCache(DynamicCache):
@@ -49,13 +49,14 @@ def read_by(
         first = cache is None or cache.get_seq_length() == 0
         tokens = rows * length
         spans = [(name, place * tokens, (place + 1) * tokens) for place, name in enumerate(readers) if name != BASE]
-        if stack and first and stack.activation == "answer":
+        if stack and first and stack.adapt == "completion":
             # Of a whole prompt, heads that act on answers only read the end.
             mask_RT = inputs.get("attention_mask")  # `generate` leaves it out where nothing is padded
-            told_RT = torch.ones_like(ids_RT) if mask_RT is None else mask_RT
-            reach = [stack.reach(tuple(row[told.bool()].tolist())) for row, told in zip(ids_RT, told_RT, strict=True)]
+            given_RT = torch.ones_like(ids_RT) if mask_RT is None else mask_RT
+            prompts = [tuple(row[given.bool()].tolist()) for row, given in zip(ids_RT, given_RT, strict=True)]
+            adapted = [len(prompt) - stack.num_base_tokens(prompt) for prompt in prompts]
             ends = [(name, start + (row + 1) * length, row) for name, start, _ in spans for row in range(rows)]
-            spans = [(name, end - reach[row], end) for name, end, row in ends]
+            spans = [(name, end - adapted[row], end) for name, end, row in ends]
         for key, value in inputs.items():
             # Rows are the first dimension, but where positions have several parts (of images) the last but one.
             place = -2 if key == "position_ids" else 0

@@ -15,16 +15,16 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, CacheHook
 from lm_eval.api.registry import MODEL_REGISTRY, register_model
 
-from likra import parallel
+from likra.data.question import Question
+from likra.data.templates import Prompter
+from likra.engine.loglikelihood import score
 from likra.errors import InputError
-from likra.judge.scores import READERS, method_of, ratio
-from likra.likelihood.cache import cache_folder
-from likra.likelihood.engine import score
-from likra.model import Likra
-from likra.progress import progress_bar
-from likra.questions.prompts import Prompter
-from likra.questions.question import Question
-from likra.reading.turns import alone
+from likra.likra import Likra
+from likra.models.thread_lock import alone
+from likra.scoring.scores import READERS, method_of, ratio
+from likra.utils import parallel
+from likra.utils.progress import progress_bar
+from likra.utils.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
 
     Attributes:
         likra: The heads on their base.
-        method: What is scored, one of `likra.judge.METHOD_TITLES`.
+        method: What is scored, one of `likra.scoring.METHOD_TITLES`.
         weight: w of the negative head.
         tokenizer: The base's tokenizer.
     """
@@ -108,7 +108,7 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         self.weight = self.likra.weight if weight is None else _number("weight", weight)
         self.method = method_of(self.likra.heads, method)
         self.tokenizer = self.likra.base.tokenizer
-        self._cache = cache_folder() if cache else None
+        self._cache = Runtime(cache=cache).cache_folder
         self._device = self.likra.base.device
 
     @alone(lambda self, *_, **__: self.likra.base.model)

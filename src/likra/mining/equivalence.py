@@ -1,4 +1,4 @@
-"""Is a candidate the same answer as the right one? Judged by its words, and by how rare they are."""
+"""Whether two answers say the same, by their words and by how rare these are."""
 
 import itertools
 import math
@@ -100,7 +100,7 @@ def clauses(text: str) -> tuple[tuple[str, ...], ...]:
 def normal(text: str) -> tuple[str, ...]:
     """The words of a text in their order (see `clauses`).
 
-    Never empty but for blank text: a text that is nothing but articles or punctuation ("A", "-") is kept.
+    Empty only for blank text: a text of articles or punctuation alone ("A", "-") is kept.
     """
     return tuple(word for part in clauses(text) for word in part)
 

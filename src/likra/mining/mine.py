@@ -1,4 +1,4 @@
-"""Wrong answers for questions of which only the right ones are known."""
+"""Mining hard negatives for questions of which only the right answers are known."""
 
 import math
 import random
@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from likra.data.question import Question
+from likra.data.templates import Prompter, template
 from likra.errors import InputError
-from likra.heads.base import Base
 from likra.mining.equivalence import Equivalence, normal
 from likra.mining.sampling import Sampler
 from likra.mining.similar import Similar
-from likra.questions.prompts import STYLES, Prompter
-from likra.questions.question import Question
+from likra.models.base import Base
 
 #: Kinds of mined answers; the words are the command line's too.
 KINDS: dict[str, str] = {
@@ -20,7 +20,6 @@ KINDS: dict[str, str] = {
     "similar": "right answers of the most similar other questions",
 }
 RIGHT = "right"
-UNSAMPLED = ("empty", "cloze")
 
 EMPTY = "empty"
 EQUAL = "equal to a right answer"
@@ -54,17 +53,19 @@ class MiningConfig:
     def __post_init__(self) -> None:
         for kind in self.kinds:
             if kind not in KINDS:
-                raise InputError(f"--kind {kind}: must be one of {', '.join(KINDS)}.")
+                raise InputError(f"kinds must be among {', '.join(KINDS)}, got {kind!r}.")
         if not self.kinds or len(set(self.kinds)) < len(self.kinds):
-            raise InputError(f"--kind: give each of {', '.join(KINDS)} at most once, and at least one of them.")
+            raise InputError(f"kinds must be one or more of {', '.join(KINDS)}, each once, got {self.kinds}.")
         if self.per_question < 1:
-            raise InputError(f"--per-question {self.per_question}: must be 1 or more.")
+            raise InputError(f"per_question must be 1 or more, got {self.per_question}.")
         if self.tries is not None and self.tries < self.per_question:
-            raise InputError(f"--tries {self.tries}: must be as many as --per-question ({self.per_question}) or more.")
+            raise InputError(
+                f"tries must be at least the answers wanted per question ({self.per_question}), got {self.tries}."
+            )
         if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise InputError(f"--temperature {self.temperature}: must be a positive number.")
+            raise InputError(f"temperature must be a positive number, got {self.temperature}.")
         if self.max_tokens is not None and self.max_tokens < 1:
-            raise InputError(f"--max-tokens {self.max_tokens}: must be 1 or more.")
+            raise InputError(f"max_tokens must be 1 or more, got {self.max_tokens}.")
 
     @property
     def most_tries(self) -> int:
@@ -73,7 +74,7 @@ class MiningConfig:
 
 @dataclass
 class Kind:
-    """What was found of one kind.
+    """Counts of one kind.
 
     Attributes:
         found: Answers that were looked at.
@@ -91,10 +92,10 @@ class Mined:
     """Questions with mined wrong answers.
 
     Attributes:
-        questions: Those for which something was found: the right answer, at a place drawn by the seed, and the wrong
-            ones; `id`, `text` and `group` are the given question's.
-        origins: For each of these questions, what each choice is: `right`, or its kind.
-        kinds: kind -> what was found.
+        questions: Those for which something was found, with the right answer, at a place drawn by the seed, and the
+            wrong ones as choices; `id`, `text` and `group` are the given question's.
+        origins: For each of these questions, `right` or the kind of each choice.
+        kinds: kind -> its counts.
         without: Questions for which nothing was found.
     """
 
@@ -106,9 +107,10 @@ class Mined:
 
 def check_style(style: str) -> None:
     """Raise InputError if no answers can be mined for data of this style."""
-    if style in UNSAMPLED:
+    used = template(style)
+    if not used.continues:
         raise InputError(
-            f"data worded as {style!r} ({STYLES[style]}) has no prompt that an answer continues, so wrong answers "
+            f"data worded as {style!r} ({used.title}) has no prompt that an answer continues, so wrong answers "
             "cannot be mined for it."
         )
 
@@ -123,10 +125,10 @@ def mine(
     memory: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Mined:
-    """Find wrong answers to questions; only their right answers are used, whatever other choices they have.
+    """Mine hard negatives for questions. Only their right answers are used, whatever other choices they have.
 
-    The same arguments give the same answers. What is found for a question by sampling does not depend on the others
-    (but for the default of `max_tokens`).
+    The same arguments give the same answers. The sampled answers of a question do not depend on the other questions
+    (except through the default of `max_tokens`).
 
     Args:
         base: The model that is asked.
@@ -153,7 +155,7 @@ def mine(
             raise InputError(f"question {question.id!r} has no known answer; wrong ones are told from the right one.")
         right.append(question.choices[question.answer])
         rights[normal(question.text)].append(right[-1])
-    judge = _Judge(Equivalence(answers or right), questions, [rights[normal(q.text)] for q in questions])
+    collector = _Collector(Equivalence(answers or right), questions, [rights[normal(q.text)] for q in questions])
     for kind in config.kinds:
         propose: Propose
         if kind == "similar":
@@ -169,9 +171,9 @@ def mine(
                 memory=memory,
             )
             propose = _counted(sampler, progress)
-        judge.gather(kind, propose, config.per_question, config.most_tries)
-    mined = Mined([], [], judge.kinds, 0)
-    for question, answer, wrong in zip(questions, right, judge.wrong, strict=True):
+        collector.gather(kind, propose, config.per_question, config.most_tries)
+    mined = Mined([], [], collector.kinds, 0)
+    for question, answer, wrong in zip(questions, right, collector.wrong, strict=True):
         if not wrong:
             mined.without += 1
             continue
@@ -182,10 +184,10 @@ def mine(
         mined.questions.append(Question(question.id, question.text, tuple(choices), place, question.group))
         mined.origins.append(tuple(origins))
     if not mined.questions:
+        dropped = "; ".join(f"{kind}: {tally(found)}" for kind, found in collector.kinds.items())
         raise InputError(
-            "no wrong answer was found: " + "; ".join(f"{kind}: {tally(found)}" for kind, found in judge.kinds.items())
-            + "; try more --tries, another --kind or a higher --temperature."
-        )  # fmt: skip
+            f"no wrong answer was found: {dropped}; allow more tries, another kind or a higher temperature."
+        )
     return mined
 
 
@@ -194,8 +196,8 @@ def tally(kind: Kind) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in kind.dropped.items() if count) or "nothing"
 
 
-class _Judge:
-    """Keeps what is wrong and new of the answers that are proposed."""
+class _Collector:
+    """Collects the proposed answers that are wrong and new."""
 
     def __init__(self, same: Equivalence, questions: Sequence[Question], rights: Sequence[list[str]]) -> None:
         self._same, self._questions, self._rights = same, questions, rights
@@ -203,7 +205,7 @@ class _Judge:
         self.kinds: dict[str, Kind] = {}
 
     def gather(self, kind: str, propose: Propose, per_question: int, tries: int) -> None:
-        """Ask for as many answers as are lacking, until all are found or all tries are used up."""
+        """Ask for the answers that are still missing, until all are found or all tries are used."""
         found = self.kinds[kind] = Kind()
         kept, starts = [0] * len(self._questions), [0] * len(self._questions)
         while True:
@@ -238,7 +240,7 @@ class _Judge:
 
 
 def _counted(sampler: Sampler, progress: Callable[[int, int], None]) -> Propose:
-    """`sampler.propose` with progress over all of its calls."""
+    """`sampler.propose`, with progress over all of its calls."""
     before = 0
 
     def propose(wanted: dict[int, range]) -> dict[int, list[str]]:

@@ -1,4 +1,4 @@
-"""Answers sampled from the base model, by transformers' own `generate`."""
+"""Hard negatives sampled from the base model, by transformers' own `generate`."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import LogitsProcessor
 
+from likra.data.question import Question
+from likra.data.templates import Prompter
+from likra.engine.memory import Budget
 from likra.errors import InputError
 from likra.generation.text import (
     LineEnd,
@@ -17,11 +20,8 @@ from likra.generation.text import (
     line_end,
     prompt_ids,
 )
-from likra.heads.base import Base
-from likra.questions.prompts import Prompter
-from likra.questions.question import Question
-from likra.reading.budget import Budget
-from likra.reading.turns import alone
+from likra.models.base import Base
+from likra.models.thread_lock import alone
 
 LONGEST = 64  # new tokens at most, unless told otherwise
 
@@ -36,7 +36,7 @@ class Sampler:
     Args:
         base: The model.
         questions: The questions, with their right answers.
-        prompter: Words them; not in the styles `empty` and `cloze`, in which an answer is no continuation of a prompt.
+        prompter: Words them; its template's answers must continue a prompt (`Template.continues`).
         temperature: Divides the logits.
         max_tokens: New tokens at most; None: as many as the longest right answer has, and at most 64.
         seed: Seed of the draws.
@@ -65,9 +65,10 @@ class Sampler:
         room = base.max_length - self.max_tokens
         if room < 1:
             raise InputError(
-                f"--max-tokens {self.max_tokens}: the model reads {base.max_length} tokens, prompt and answer together."
+                f"max_tokens must leave room for a prompt: the model reads {base.max_length} tokens in all, got "
+                f"{self.max_tokens}."
             )
-        self._verbatim = prompter.style == "verbatim"
+        self._keeps_spaces = prompter.template.answer(" a") == " a"
         # Answers of several lines cannot end with the first one, and some stand on a line of their own.
         self._one_line = not any("\n" in completion.strip() for _, completion in worded)
         self._own_line = any("\n" in completion[: -len(completion.lstrip())] for _, completion in worded)
@@ -125,12 +126,12 @@ class Sampler:
         return [rng.random() for _ in range(self.max_tokens)]
 
     def _text(self, place: int, new: list[int], ends: Sequence[int]) -> str:
-        """What was sampled, as a choice: worded again it is the same continuation of the prompt."""
+        """Sampled tokens as the text of a choice, which when worded again is the same continuation of the prompt."""
         new = new[: next((index for index, token in enumerate(new) if token in ends), len(new))]
         text = continuation(self._base.tokenizer, self._prompts[place], new)
         if self._one_line:
             text = text[: line_end(text, self._own_line)]
-        if not self._verbatim:
+        if not self._keeps_spaces:
             return text.strip()
         # The prompt was read without the spaces that it ends in; they are in it when it is read again.
         return text.rstrip().removeprefix(self._blank[place])
@@ -149,7 +150,7 @@ class _Draw(LogitsProcessor):
         passed_RV = scores_RV.softmax(-1).cumsum(-1)
         total_R1 = passed_RV[:, -1:].contiguous()
         if not bool(torch.isfinite(total_R1).all()):
-            raise InputError("the base's logits are not finite, so nothing can be sampled; use --dtype float32.")
+            raise InputError("the base's logits are not finite, so nothing can be sampled; load it in float32.")
         draws_R1 = self._draws_RN[:, input_ids.shape[1] - self._width, None].to(scores.device, exact)
         tokens_R1 = torch.searchsorted(passed_RV, draws_R1 * total_R1, right=True)
         # At the very end rounding may leave nothing to pass; the last token that has a probability is meant.

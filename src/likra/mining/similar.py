@@ -1,4 +1,4 @@
-"""Answers of the most similar other questions."""
+"""Hard negatives from the answers of the most similar other questions."""
 
 import random
 from collections import defaultdict
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from likra.data.question import Question
 from likra.mining.equivalence import normal
-from likra.questions.question import Question
 
 _AT_ONCE = 1 << 22  # similarities held at a time
 
@@ -15,8 +15,8 @@ _AT_ONCE = 1 << 22  # similarities held at a time
 class Similar:
     """Proposes the right answers of other questions of the same set, the most similar question first.
 
-    Questions are compared by the cosine of their words' TF-IDF weights; among equally similar ones, which come first is
-    drawn by the seed. Questions with the same text, or with no word in common, are never taken.
+    Questions are compared by the cosine of their words' TF-IDF weights; the seed decides the order
+    of equally similar ones. Questions with the same text, or with no word in common, are never taken.
     """
 
     def __init__(self, questions: Sequence[Question], tries: int, seed: int) -> None:
@@ -24,7 +24,14 @@ class Similar:
         self._questions = questions
 
     def propose(self, wanted: dict[int, range]) -> dict[int, list[str]]:
-        """For each place of a question, the answers of its so-manieth neighbours; fewer where there are no more."""
+        """The answers of each wanted question's nearest neighbours.
+
+        Args:
+            wanted: Index of a question -> which of its neighbours are meant: 0 is the most similar question.
+
+        Returns:
+            Index of a question -> the right answers of those neighbours; fewer where there are no more.
+        """
         result = {}
         for place, numbers in wanted.items():
             near = (self._questions[other] for other in self._found[place][numbers.start : numbers.stop])
@@ -33,7 +40,7 @@ class Similar:
 
 
 def _neighbours(questions: Sequence[Question], count: int, seed: int) -> list[list[int]]:
-    """The places of the `count` most similar questions of each, most similar first."""
+    """For each question, the indices of the `count` most similar ones, most similar first."""
     words = [normal(question.text) for question in questions]
     if not any(words):
         return [[] for _ in questions]
@@ -49,7 +56,7 @@ def _neighbours(questions: Sequence[Question], count: int, seed: int) -> list[li
         close_RQ = (weights_QV[start : start + step] @ weights_QV.T).toarray()
         for place, close_Q in enumerate(close_RQ, start):
             close_Q[same[words[place]]] = 0
-            # Without rounding, the order of a sum would decide between equals.
+            # Without rounding, the order in which a sum is taken would decide between equally similar ones.
             close_Q = close_Q.round(9)
             rng = np.random.default_rng(random.Random(f"{seed} similar {questions[place].id}").getrandbits(64))
             order = np.lexsort((rng.random(len(close_Q)), -close_Q))[:count]

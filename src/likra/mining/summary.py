@@ -1,35 +1,18 @@
-"""How likely the mined answers are under the base, beside the right ones."""
+"""How likely the hard negatives are under the base, beside the right answers."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 
-from likra.heads.base import Base
-from likra.likelihood.engine import score
-from likra.likelihood.table import BASE, Floats, Likelihoods
+from likra.data.templates import Prompter
+from likra.engine.loglikelihood import score
 from likra.mining.mine import RIGHT, Mined
-from likra.questions.prompts import Prompter
-
-_Z95 = NormalDist().inv_cdf(0.975)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over questions with its 95% interval by the normal approximation (NaN ends for a single question)."""
-
-    mean: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values_Q: Floats) -> "Interval":
-        mean = float(values_Q.mean())
-        spread = math.nan if len(values_Q) < 2 else _Z95 * float(values_Q.std(ddof=1)) / math.sqrt(len(values_Q))
-        return cls(mean, mean - spread, mean + spread)
+from likra.models.base import Base
+from likra.scoring.estimate import Z95, Estimate
+from likra.scoring.likelihoods import BASE, Floats, Likelihoods
 
 
 @dataclass(frozen=True)
@@ -39,8 +22,8 @@ class KindLikelihood:
     Attributes:
         kind: `right`, `sampled` or `similar`.
         answers: Number of answers.
-        questions: Number of questions that have some. What is below is the mean over these of the mean over a
-            question's answers of the kind, with its interval over questions.
+        questions: Number of questions that have some. The two numbers below are means over these questions, each of
+            the mean over a question's answers of the kind, with intervals over questions.
         per_answer: Log-likelihood of a whole answer, nats.
         per_token: The same divided by the answer's tokens.
     """
@@ -48,8 +31,8 @@ class KindLikelihood:
     kind: str
     answers: int
     questions: int
-    per_answer: Interval
-    per_token: Interval
+    per_answer: Estimate
+    per_token: Estimate
 
 
 def kind_likelihoods(
@@ -65,16 +48,16 @@ def kind_likelihoods(
 
     Args:
         base: The model that was mined.
-        mined: What was found.
+        mined: The result of `mine`.
         prompter: Words the questions.
-        memory, cache, progress: As for `likra.likelihood.engine.score`.
+        memory, cache, progress: As for `likra.engine.loglikelihood.score`.
     """
     table = score(base, None, mined.questions, prompter, memory=memory, cache=cache, progress=progress)
     return likelihoods_by_origin(table, mined)
 
 
 def likelihoods_by_origin(table: Likelihoods, mined: Mined) -> list[KindLikelihood]:
-    """`kind_likelihoods` of a table that is at hand."""
+    """`kind_likelihoods` from a table of the mined questions under the base."""
     logprob_QC = table.head(BASE)
     rows = []
     for kind in (RIGHT, *mined.kinds):
@@ -91,8 +74,15 @@ def likelihoods_by_origin(table: Likelihoods, mined: Mined) -> list[KindLikeliho
                 kind,
                 int(of_QC.sum()),
                 int(some_Q.sum()),
-                Interval.of(np.nanmean(answers, axis=1)),
-                Interval.of(np.nanmean(answers / np.maximum(tokens, 1), axis=1)),
+                _mean(np.nanmean(answers, axis=1)),
+                _mean(np.nanmean(answers / np.maximum(tokens, 1), axis=1)),
             )
         )
     return rows
+
+
+def _mean(values_Q: Floats) -> Estimate:
+    """The mean over questions with its interval by the normal approximation; NaN ends for a single question."""
+    mean = float(values_Q.mean())
+    spread = math.nan if len(values_Q) < 2 else Z95 * float(values_Q.std(ddof=1)) / math.sqrt(len(values_Q))
+    return Estimate(mean, mean - spread, mean + spread, len(values_Q))

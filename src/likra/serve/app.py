@@ -12,9 +12,11 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 
 from likra import __version__
+from likra.data.few_shot import checked
 from likra.errors import InputError
-from likra.likelihood import Likelihoods
-from likra.model import Likra
+from likra.likra import Likra
+from likra.scoring.config import Scoring
+from likra.scoring.likelihoods import Likelihoods
 from likra.serve.batcher import Batcher, ModelGone, Overloaded
 from likra.serve.gate import Gate
 from likra.serve.limits import Limits
@@ -34,6 +36,7 @@ from likra.serve.schemas import (
     ScoreResponse,
     Usage,
 )
+from likra.utils.runtime import Runtime
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body cannot be parsed."},
@@ -60,7 +63,8 @@ def create_app(
     """
     limits = limits or Limits()
     metrics = Metrics()
-    batcher = Batcher(functools.partial(likra.likelihoods, memory=memory), limits, metrics.read)
+    runtime = Runtime(memory, cache=False, progress=False)
+    batcher = Batcher(functools.partial(likra.likelihoods, runtime=runtime), limits, metrics.read)
     metrics.waiting.set_function(lambda: batcher.waiting)
 
     @asynccontextmanager
@@ -79,19 +83,19 @@ def create_app(
 
     async def ask(question: str, candidates: Sequence[str], fields: tuple[str, str]) -> Likelihoods:
         limits.check(question, candidates, fields)
-        return await batcher.likelihoods(likra.check_question(question, candidates))
+        return await batcher.likelihoods(checked(likra.style, question, candidates))
 
     @app.post("/v1/score", responses=_REFUSALS, dependencies=secured)
     async def score(request: ScoreRequest) -> ScoreResponse:
         """Score candidate answers to a question."""
         table = await ask(request.question, request.choices, ("question", "choices"))
-        weight = likra.weight if request.weight is None else request.weight
-        [candidates] = likra.candidates(table, weight=weight)
+        scoring = Scoring(weight=request.weight)
+        [candidates] = likra.candidates(table, scoring)
         best = max(range(len(candidates)), key=lambda place: candidates[place].score)
-        sure = likra.is_sure(candidates[best], request.min_confidence)
+        sure = candidates[best].is_sure(request.min_confidence)
         return ScoreResponse(
             model=name,
-            weight=weight,
+            weight=scoring.weight_or(likra.weight),
             choices=[ScoredChoice.model_validate(candidate) for candidate in candidates],
             answer=best if sure else None,
             abstained=not sure,
@@ -136,7 +140,7 @@ def create_app(
             heads=list(likra.heads),
             weight=likra.weight,
             style=likra.style,
-            calibrated=likra.probable(likra.weight, "raw") is not None,
+            calibrated=likra.probable() is not None,
             key_required=key is not None,
         )
 

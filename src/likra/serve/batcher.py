@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from likra.data import Question
 from likra.errors import InputError
-from likra.likelihood import Likelihoods
-from likra.questions import Question
+from likra.scoring.likelihoods import Likelihoods
 from likra.serve.limits import Limits
 
 Reader = Callable[[Sequence[Question]], Likelihoods]

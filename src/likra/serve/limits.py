@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from likra.data.canonical import canonical
 from likra.errors import InputError
-from likra.questions.equal import canonical
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Data of likra's control models; see README.md."""

@@ -1,0 +1,73 @@
+"""A question with its choices, and one completion to train on."""
+
+from dataclasses import dataclass, field
+
+from likra.data.canonical import canonical
+
+
+def what_is_asked(text: str) -> str:
+    """A form of a question's text that is equal for texts that ask the same: white space, Unicode forms and case aside.
+
+    >>> what_is_asked("Which  gas? ") == what_is_asked("which gas?")
+    True
+    """
+    return " ".join(canonical(text).split()).casefold()
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with candidate answers.
+
+    Attributes:
+        id: Identifies the record within its source: records that differ have different ids.
+        text: What is asked. A prompt template words it (`likra.data.templates`). Empty where the data has no
+            question (BLiMP).
+        choices: The candidate answers: two or more, or the right one alone where the data has no wrong ones.
+        answer: Index of the right one in `choices`, or None where it is not known.
+        group: A label that accuracies can be broken down by (BLiMP's paradigm, say), where the data has one.
+        where: File and line that it was read from, for messages; empty where it was made in memory.
+
+    >>> gas = Question("1", "Which gas?", ("oxygen", "argon"), answer=0)
+    >>> gas.choices[gas.answer], gas.asked, gas.name
+    ('oxygen', 'which gas?', "question '1'")
+    """
+
+    id: str
+    text: str
+    choices: tuple[str, ...]
+    answer: int | None = None
+    group: str | None = None
+    where: str = field(default="", compare=False, repr=False)
+
+    @property
+    def asked(self) -> str:
+        """Equal for questions that ask the same, whatever their choices and ids; the 90/10 split hashes it.
+
+        The text without regard to white space, Unicode forms and case; the id where there is no text (BLiMP).
+        """
+        return what_is_asked(self.text) or self.id
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+        return self.where or f"question {self.id!r}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One completion of a prompt, right or wrong: a right one trains the positive head, a wrong one the negative.
+
+    Attributes:
+        prompt: Text the completion follows; may be empty.
+        completion: Text whose likelihood is trained or measured, with the space that separates it from the prompt.
+        right: Whether the completion is a right answer.
+        where: File and line that it was read from, for messages; empty where it was made in memory.
+
+    >>> Example("Which gas?", " oxygen", right=True).completion
+    ' oxygen'
+    """
+
+    prompt: str
+    completion: str
+    right: bool
+    where: str = field(default="", compare=False, repr=False)

@@ -1,0 +1,80 @@
+"""Records of CSV files, as spreadsheets and MMLU write them."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from likra.data.forms import Record, count_known
+from likra.data.sources.text_file import text_of
+from likra.errors import InputError
+
+
+def csv_records(path: Path) -> Iterator[tuple[str, Record]]:
+    csv.field_size_limit(2**31 - 1)
+    text = text_of(path)
+    named = re.match('"?sep=(.)"?\n', text, re.IGNORECASE)  # a spreadsheet's own note
+    body = text[named.end() :] if named else text
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=named[1] if named else _delimiter(text))
+    try:
+        # A spreadsheet writes a blank line as one of empty cells.
+        rows = [(f"{path}, line {reader.line_num + bool(named)}", row) for row in reader if any(row)]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num + bool(named)}: is not CSV ({error}); fix it.") from None
+    if not rows:
+        return
+    if _is_mmlu(rows[0][1]):
+        for where, row in rows:
+            if len(row) != len(rows[0][1]):
+                raise InputError(f"{where}: has {len(row)} values, but the first line has {len(rows[0][1])}; fix it.")
+            question, *choices, answer = row
+            labels = [chr(ord("A") + place) for place in range(len(choices))]
+            yield where, {"question": question, "choices": choices, "labels": labels, "answer": answer}
+        return
+    (_, header), *rest = rows
+    header = [name.strip() for name in header]
+    if twice := next((name for name in header if name and header.count(name) > 1), None):
+        raise InputError(f"{path}: its header has the field {twice!r} twice; name each field once.")
+    for where, row in rest:
+        if len(row) != len(header):
+            raise InputError(
+                f"{where}: has more or fewer values than the header has fields ({len(row)}, not {len(header)}); fix "
+                "the line, or separate the values by commas."
+            )
+        unpaired = "completion" in header
+        yield where, {key: _csv_value(key, value, where, unpaired) for key, value in zip(header, row, strict=True)}
+
+
+def _delimiter(text: str) -> str:
+    """The separator of a CSV file: the one of those that spreadsheets write that fits the header best."""
+
+    head = text[:100_000]  # enough for a first line
+
+    def first(delimiter: str) -> list[str]:
+        try:
+            return next((row for row in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) if any(row)), [])
+        except csv.Error:
+            return []
+
+    marks = (",", ";", "\t", "|")
+    return max(marks, key=lambda mark: (count_known(first(mark)), _is_mmlu(first(mark))))  # the first of equals
+
+
+def _is_mmlu(row: Sequence[str]) -> bool:
+    """Whether a CSV file's first line is a question, its choices, and a letter, as in MMLU's files, and no header."""
+    letters = [chr(ord("A") + place) for place in range(len(row) - 2)]
+    return len(letters) > 1 and row[-1] in letters and not count_known(row)
+
+
+def _csv_value(key: str, value: str, where: str, unpaired: bool) -> Any:
+    if key in ("choices", "options", "labels", "endings"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise InputError(f'{where}: field {key!r} is not a JSON list; in CSV write ["one", "two"].') from None
+    if unpaired and key == "label" and value.lower() in ("true", "false", "0", "1"):
+        return value.lower() in ("true", "1")
+    return value

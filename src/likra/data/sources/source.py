@@ -1,0 +1,98 @@
+"""A source: questions, or examples of unpaired data, by split."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from likra.data.question import Example, Question
+from likra.errors import InputError
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class Source:
+    """The questions of one source, by split.
+
+    Attributes:
+        name: Its name, as the user gave it.
+        form: Name of the form that was recognised.
+        style: Prompt style of that form.
+        questions: split -> questions whose right answer is known.
+        examples: split -> examples, for unpaired data only (then `questions` is empty).
+        skipped: reason -> how many records were left out for it.
+
+    >>> source = Source("mine", "likra", "qa", {"test": [Question("1", "Which gas?", ("oxygen", "argon"), 0)]})
+    >>> source.default_split, len(source.split(None)), source.unpaired, source.right_only
+    ('test', 1, False, False)
+    """
+
+    name: str
+    form: str
+    style: str
+    questions: dict[str, list[Question]] = field(default_factory=dict)
+    examples: dict[str, list[Example]] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def unpaired(self) -> bool:
+        """Whether the data is single completions with a label, with no question to choose in."""
+        return bool(self.examples)
+
+    @property
+    def default_split(self) -> str:
+        """The split that is evaluated unless another is named: test, or validation where there is no test."""
+        return next((split for split in ("test", "validation") if self.questions.get(split)), "test")
+
+    @property
+    def right_only(self) -> bool:
+        """Whether the data has right answers and no wrong ones."""
+        return not self.unpaired and all(len(q.choices) == 1 for split in self.questions.values() for q in split)
+
+    def split(self, name: str | None) -> list[Question]:
+        """The questions of one split; `all` for every split; None for test, or validation where there is no test.
+
+        Raises:
+            InputError: There is no such split, or its questions have no choices.
+        """
+        if self.right_only:
+            raise InputError(
+                f"{self.name}: has right answers only, so there is nothing to choose from; find wrong ones with "
+                "`likra mine`, or name a source whose questions have choices."
+            )
+        if self.unpaired:
+            raise InputError(
+                f"{self.name}: unpaired data (prompt, completion, label) has no choices to score; it can only train. "
+                "Name a source whose questions have choices."
+            )
+        name = name or self.default_split
+        if name == "all":
+            return [question for split in SPLITS for question in self.questions.get(split, [])]
+        if name not in SPLITS:
+            raise InputError(f"split must be one of {', '.join(SPLITS)} or all, got {name!r}.")
+        if not self.questions.get(name):
+            sizes = ", ".join(f"{split} {len(items)}" for split, items in self.questions.items())
+            raise InputError(
+                f"{self.name}: has no questions in its {name} split (it has: {sizes}); choose another split."
+            )
+        return self.questions[name]
+
+
+def right_answers(questions: Iterable[Question]) -> list[str]:
+    """The right answers of some questions, for negatives that are drawn from them.
+
+    >>> right_answers([Question("1", "Which gas?", ("oxygen", "argon"), 0), Question("2", "Which?", ("a", "b"))])
+    ['oxygen']
+    """
+    return [question.choices[question.answer] for question in questions if question.answer is not None]
+
+
+def answers(source: Source) -> list[str]:
+    """The right answers of a source's training questions, for `unrelated` negatives.
+
+    Raises:
+        InputError: There are none.
+    """
+    found = right_answers(source.questions.get("train", []))
+    if not found:
+        raise InputError(f"{source.name}: has no answered training questions to take unrelated answers from.")
+    return found

@@ -1,0 +1,100 @@
+"""Every text as a row of its own, padded: for models that packed trees cannot be read with."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from likra.data.tokens import TokenizedExample
+from likra.engine.batch import Batch, Predictions
+from likra.engine.forward import autocast, logits_at, logprobs_of
+from likra.engine.memory import Budget
+from likra.engine.probe import scales_alike
+from likra.models.base import Base
+from likra.models.stack import HeadStack
+
+
+class PaddedReader:
+    """Reads padded rows; a `likra.engine.reader.Reader`."""
+
+    def __init__(self, base: Base, stack: HeadStack | None, *, bf16: bool = False) -> None:
+        self.base, self.stack, self.bf16 = base, stack, bf16
+
+    def num_own_tokens(self, pair: TokenizedExample) -> int:
+        return len(pair.inputs)
+
+    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> None:
+        """Nothing is kept: every row is read whole."""
+
+    @contextlib.contextmanager
+    def predictions(self, batches: Sequence[Batch]) -> Iterator[list[Predictions]]:
+        inputs = padded([pair for batch in batches for pair in batch.examples], self.base.device)
+        # Answers end together: logits are taken at the last `keep` places of each row, of which the last ones count.
+        keep = max(len(label) for batch in batches for label in batch.labels)
+        rows = []
+        for batch in batches:
+            ends = [(row + 1) * keep for row in range(len(batch.examples))]
+            places = [torch.arange(end - len(label), end) for end, label in zip(ends, batch.labels, strict=True)]
+            rows.append(torch.cat(places))
+        with self._active(batches, inputs["input_ids"].shape[1]):
+            with autocast(self.base, self.bf16):
+                logits_RKV = logits_at(self.base.model, keep, **inputs)
+            yield Predictions.of(batches, logits_RKV.flatten(0, 1), rows)
+
+    def _active(self, batches: Sequence[Batch], length: int) -> contextlib.AbstractContextManager[None]:
+        if self.stack is None:
+            return contextlib.nullcontext()
+        spans, first = [], 0
+        for batch in batches:
+            spans += self.stack.spans_of_rows(batch.adapter, batch.examples, length, first)
+            first += len(batch.examples) * length
+        return self.stack.active(spans, first)
+
+    def loglikelihoods(
+        self,
+        pairs: Sequence[TokenizedExample],
+        adapters: Sequence[str],
+        budget: Budget,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> NDArray[np.float64]:
+        total_AP = np.zeros((len(adapters), len(pairs)))
+        order = sorted(range(len(pairs)), key=lambda index: (-len(pairs[index].inputs), pairs[index].inputs))
+        # Where rotations depend on the longest row beside, no row may have another one beside it.
+        alone = not scales_alike(self.base.model, max(len(pair.inputs) for pair in pairs))
+
+        @torch.inference_mode()
+        def step(start: int, budget: Budget) -> int:
+            keep = max(len(pairs[index].completion) for index in order[start : start + budget.tokens])
+            fit = min(budget.tokens // len(pairs[order[start]].inputs), budget.logits // keep)
+            some = order[start : start + (1 if alone else max(1, fit))]
+            for total_P, adapter in zip(total_AP, adapters, strict=True):
+                with self.predictions([Batch(adapter, [pairs[index] for index in some])]) as [found]:
+                    rows_M, tokens_M = found.row_M.cpu().numpy(), found.batch.token_M.numpy()
+                    logprob_M = logprobs_of(found.logits_PV, rows_M, tokens_M)
+                total_P[some] = np.bincount(found.batch.example_M.numpy(), weights=logprob_M, minlength=len(some))
+            progress(start + len(some))
+            return start + len(some)
+
+        budget.steps(len(order), step)
+        return total_AP
+
+
+def padded(pairs: Sequence[TokenizedExample], device: torch.device) -> dict[str, torch.Tensor]:
+    """What a model is called with to read R rows of T tokens: one row per pair, padded on the left.
+
+    Example:
+        >>> padded([TokenizedExample((5, 6), (7, 8)), TokenizedExample((5,), (9,))], torch.device("cpu"))["input_ids"]
+        tensor([[5, 6, 7],
+                [0, 0, 5]])
+    """
+    inputs = [pair.inputs for pair in pairs]
+    ids_RT = torch.zeros(len(pairs), max(map(len, inputs)), dtype=torch.long)
+    mask_RT, positions_RT = torch.zeros_like(ids_RT), torch.zeros_like(ids_RT)
+    for row, tokens in enumerate(inputs):
+        ids_RT[row, -len(tokens) :] = torch.tensor(tokens)
+        mask_RT[row, -len(tokens) :] = 1
+        positions_RT[row, -len(tokens) :] = torch.arange(len(tokens))
+    tensors = {"input_ids": ids_RT, "attention_mask": mask_RT, "position_ids": positions_RT}
+    return {name: tensor.to(device) for name, tensor in tensors.items()}

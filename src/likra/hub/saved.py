@@ -1,0 +1,122 @@
+"""A saved folder as one value, and what is written beside the adapters."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from likra.errors import InputError
+from likra.hub.calibration_file import read_calibration, write_calibration
+from likra.hub.evaluations_file import read_evaluations
+from likra.hub.folder import check_base, read_manifest
+from likra.models.base import Base, Loading, load_base
+from likra.scoring.calibration_error import CalibrationRecord
+from likra.training.config import TrainingConfig
+from likra.training.trainer import Step
+from likra.utils.files import write_json
+from likra.utils.locations import EVALUATIONS, LOSSES
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a saved folder holds.
+
+    Attributes:
+        folder: The folder.
+        folders: adapter -> its folder.
+        origin: The base that they were trained on: name, commit, identity.
+        training_config, weight, style, training, losses, calibration, evaluations: As `Likra` has them.
+        adapt, invocation_tokens: Where the adapters act.
+    """
+
+    folder: Path
+    folders: dict[str, Path]
+    origin: dict[str, Any]
+    training_config: TrainingConfig
+    weight: float
+    style: str
+    adapt: str
+    invocation_tokens: tuple[int, ...]
+    training: dict[str, Any]
+    losses: list[Step]
+    calibration: CalibrationRecord | None
+    evaluations: list[dict[str, Any]]
+
+    def load_base(
+        self, model: str | Base | None, revision: str | None, token: str | None = None, **loading: Unpack[Loading]
+    ) -> Base:
+        """The base that the adapters were trained on.
+
+        Args:
+            model: The base, or its name, where it has moved.
+            revision: Its commit; default: that of the training.
+            token: Access token for the hub.
+            **loading: As `load_base` takes it.
+
+        Raises:
+            InputError: It cannot be loaded, or is another one.
+        """
+        if isinstance(model, Base):
+            base = model
+        else:
+            revision = revision or (self.origin["revision"] if model is None else None)
+            try:
+                base = load_base(model or self.origin["name"], revision=revision, token=token, **loading)
+            except InputError as error:
+                hint = "" if model else " These heads were trained on it; if it has moved, give model (--base)."
+                raise InputError(f"{error}{hint}") from None
+        check_base(self.folder, self.origin, base)
+        return base
+
+
+def read_saved(folder: Path) -> Saved:
+    """What `Likra.save_pretrained` wrote.
+
+    Raises:
+        InputError: A file is missing or damaged.
+    """
+    manifest = read_manifest(folder)
+    style, training = manifest["prompt"]["style"], manifest["training"]
+    return Saved(
+        folder=folder,
+        folders={name: folder / where for name, where in manifest["heads"].items()},
+        origin=manifest["base"],
+        training_config=TrainingConfig.from_dict(manifest["training_config"]),
+        weight=manifest["weight"],
+        style=style,
+        adapt=manifest["adapt"],
+        invocation_tokens=manifest["invocation_tokens"],
+        training=training,
+        losses=[Step(**json.loads(line)) for line in (folder / LOSSES).read_text(encoding="utf-8").splitlines()],
+        calibration=_with_style(read_calibration(folder), style, training),
+        evaluations=read_evaluations(folder),
+    )
+
+
+def write_beside(folder: Path, calibration: CalibrationRecord | None, evaluations: list[dict[str, Any]]) -> None:
+    """Write what is known of adapters beside them."""
+    if calibration:
+        write_calibration(calibration, folder)
+    if evaluations:
+        write_json(folder / EVALUATIONS, evaluations)
+
+
+def _with_style(fitted: CalibrationRecord | None, style: str, training: Mapping[str, Any]) -> CalibrationRecord | None:
+    """A calibration that was saved before its style was: it is the adapters' own where it was fitted to their data.
+
+    Where it was fitted to other data, its style is not known, and it gives no probability.
+    """
+    if fitted is None or fitted.calibration.style is not None:
+        return fitted
+    if fitted.data not in (None, training.get("data")):
+        logger.warning(
+            "the calibration does not say which prompt style it is for, so there will be no probabilities; "
+            "repeat `likra calibrate`"
+        )
+        return fitted
+    return dataclasses.replace(fitted, calibration=dataclasses.replace(fitted.calibration, style=style))

@@ -1,0 +1,1 @@
+"""Jobs and their store: what is finished is never done again."""

@@ -1,0 +1,254 @@
+"""What a job's settings mean: the model, the questions it trains on and is judged on, and their wording."""
+
+import dataclasses
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from likra.data.negatives import NEGATIVE_KINDS, negatives, positives, with_random_distractors
+from likra.data.question import Example, Question
+from likra.data.sources import Source, answers, load, right_answers
+from likra.data.templates import Prompter
+from likra.errors import InputError
+from likra.utils.embedded import embedded_models
+from likra.utils.files import sha256, write_json
+
+if TYPE_CHECKING:
+    from likra.models.base import Base
+    from likra.training.config import TrainingConfig
+
+#: The heads of a pair; a negative head is called by its kind of negatives, and this is the kind of the paper.
+POSITIVE, NEGATIVE = "positive", "incorrect"
+
+#: Test set -> what its wrong choices are.
+TESTS = {
+    "own": "the questions as they are",
+    "random": "wrong choices replaced by right answers of other questions",
+    "reworded": "every choice in other words",
+}
+
+# One wrong answer per question is learned from, so no more are looked for.
+MINED, MINING_TRIES = 1, 4
+
+_TEST_SEED = 0  # the same test questions for every seed of the heads
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, and the data that heads on it learn from and are judged on.
+
+    Attributes:
+        model: A hub id, a folder, or an embedded model.
+        loading: Further arguments of `load_base`.
+        data: A source's name.
+        limit: Judge on so many test questions, drawn once for all seeds; None: on all.
+        shots: Solved training questions before each test question, the same for all.
+        unrelated: Source of `unrelated` negatives.
+        reworded: Source that has the test questions, by id, with every choice reworded; None where there is none.
+        memory: Bytes that training and reading may take beside the model; None: a share of what is free.
+    """
+
+    model: str
+    data: str
+    loading: dict[str, Any] = dataclasses.field(default_factory=dict)
+    limit: int | None = None
+    shots: int = 0
+    unrelated: str = "world"
+    reworded: str | None = None
+    memory: int | None = None
+
+    def settings(self, uses: Sequence[str] = (), *, dry: bool = False) -> dict[str, Any]:
+        """As JSON-able settings of a job, with a digest of the data and the model that the names stand for now.
+
+        Args:
+            uses: Which of `unrelated` and `reworded` the job reads. The other is left out, so that jobs do not differ
+                by it.
+            dry: Whether the job is only counted: no digest is taken, and nothing need be at hand.
+        """
+        named = dataclasses.asdict(self)
+        memory, device = named.pop("memory"), named["loading"].pop("device", None)
+        for name in ("unrelated", "reworded"):
+            if name not in uses:
+                del named[name]
+        return {
+            "task": named,
+            "model": self.model,
+            "content": "" if dry else self._content(uses),
+            "uses": list(uses),
+            "how": {"memory": memory, "device": device},
+        }
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> "Task":
+        """The task of a job; its names must still stand for what they did when the job was planned.
+
+        Raises:
+            InputError: The data or the model have changed since.
+        """
+        named, how = dict(settings["task"]), settings["how"]
+        if how["device"]:
+            named["loading"] = {**named["loading"], "device": how["device"]}
+        task = cls(**named, memory=how["memory"])
+        if settings["content"] != task._content(settings["uses"]):
+            raise InputError(f"{task.data} or {task.model}: is not what it was when this job was planned.")
+        return task
+
+    def _content(self, uses: Sequence[str]) -> str:
+        digest = hashlib.sha256(_model_content(self.model).encode())
+        for name in (self.data, *(getattr(self, use) for use in uses)):
+            if name:
+                digest.update(repr(sorted(_source(name).questions.items())).encode())
+        return digest.hexdigest()[:16]
+
+    @property
+    def source(self) -> Source:
+        return _source(self.data)
+
+    def base(self) -> "Base":
+        """The model; kept in memory for the next job."""
+        return _base(self.model, tuple(sorted(self.loading.items())))
+
+    def drawn(self, size: int, seed: int) -> list[Question]:
+        """The first training questions of one seed, in the order in which its heads learn from them.
+
+        How many are asked for does not change which come first.
+
+        Raises:
+            InputError: There are fewer.
+        """
+        questions = self.source.questions.get("train", [])
+        if self.source.unpaired or not questions:
+            raise InputError(f"{self.data}: has no training questions; a study needs questions with choices.")
+        if size > len(questions):
+            raise InputError(f"--sizes {size}: {self.data} has only {len(questions)} training questions.")
+        return random.Random(seed).sample(questions, len(questions))[:size]
+
+    def test(self, name: str = "own") -> list[Question]:
+        """The questions of one of `TESTS`."""
+        if not self.source.unpaired and not self.source.questions.get(self.source.default_split):
+            raise InputError(f"{self.data}: has no test questions; a study needs a test (or validation) split too.")
+        questions = self.source.split(None)
+        if self.limit is not None and self.limit < len(questions):
+            places = sorted(random.Random(_TEST_SEED).sample(range(len(questions)), self.limit))
+            questions = [questions[place] for place in places]
+        if name == "random":
+            return with_random_distractors(questions, right_answers(self.source.split(None)), seed=_TEST_SEED)
+        if name == "reworded":
+            return self._reworded(questions)
+        return questions
+
+    def _reworded(self, questions: Sequence[Question]) -> list[Question]:
+        if self.reworded is None:
+            raise InputError(f"{self.data}: name a source of its test questions in other words with --reworded.")
+        found = {q.id: q for split in _source(self.reworded).questions.values() for q in split}
+        for question in questions:
+            other = found.get(question.id)
+            if other is None or (len(other.choices), other.answer) != (len(question.choices), question.answer):
+                raise InputError(
+                    f"{self.reworded}: question {question.id!r} of {self.data} is missing there, or its choices are "
+                    "not as many in the same order; give every test question, reworded choice by choice."
+                )
+        return [found[question.id] for question in questions]
+
+    @property
+    def training_prompter(self) -> Prompter:
+        return Prompter(self.source.style)
+
+    @property
+    def test_prompter(self) -> Prompter:
+        return Prompter(self.source.style, self.shots, self.source.questions.get("train", []))
+
+    def examples(self, head: str, questions: Sequence[Question], seed: int, folder: Path) -> list[list[Example]]:
+        """What a head learns from each question: `positive`, or a kind of negatives, or `mined`.
+
+        Args:
+            head: Which head.
+            questions: The training questions.
+            seed: Seed of the draw.
+            folder: Where mined answers are kept.
+        """
+        prompter = self.training_prompter
+        if head == POSITIVE:
+            return [[example] for example in positives(questions, prompter)]
+        if head == "mined":
+            return self._mined(questions, seed, folder)
+        if head == "all":
+            return [negatives([question], prompter, head, seed=seed) for question in questions]
+        pool = (
+            answers(_source(self.unrelated)) if head == "unrelated" else right_answers(self.source.questions["train"])
+        )
+        return [[example] for example in negatives(questions, prompter, head, seed=seed, pool=pool)]
+
+    def check_kind(self, kind: str) -> None:
+        """Raise InputError unless there are such negatives for this task's training questions."""
+        if kind == "mined":
+            from likra.mining import check_style
+
+            check_style(self.source.style)
+        elif kind not in NEGATIVE_KINDS:
+            raise InputError(f"--kinds {kind}: must be one of {', '.join((*NEGATIVE_KINDS, 'mined'))}.")
+        else:
+            self.examples(kind, self.source.questions["train"][:1], 0, Path())
+
+    def _mined(self, questions: Sequence[Question], seed: int, folder: Path) -> list[list[Example]]:
+        """Answers that the base gives by itself, from right answers alone; kept, for a job that is continued."""
+        path = folder / "mined.json"
+        if not path.exists():
+            from likra.mining import MiningConfig, mine
+
+            config = MiningConfig(per_question=MINED, tries=MINING_TRIES, seed=seed)
+            known = right_answers(self.source.questions["train"])
+            mined = mine(self.base(), questions, self.training_prompter, config, answers=known, memory=self.memory)
+            write_json(path, [dataclasses.asdict(question) for question in mined.questions])
+        kept = [Question(**q | {"choices": tuple(q["choices"])}) for q in json.loads(path.read_text(encoding="utf-8"))]
+        found = {question.id: question for question in kept}
+        return [
+            negatives([found[question.id]], self.training_prompter, "incorrect", seed=seed)
+            if question.id in found
+            else []
+            for question in questions
+        ]
+
+
+@lru_cache(maxsize=16)
+def _source(name: str) -> Source:
+    return load(name)
+
+
+@lru_cache(maxsize=1)
+def _base(name: str, loading: tuple[tuple[str, Any], ...]) -> "Base":
+    from likra.models.base import load_base
+
+    return load_base(name, **dict(loading))
+
+
+@lru_cache(maxsize=16)
+def _model_content(name: str) -> str:
+    """Digest of a local model's files; of a model on the hub, its name."""
+    folder = embedded_models().get(name, Path(name))
+    if not folder.is_dir():
+        return name
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".md"]
+    return " ".join(f"{path.name} {sha256(path)}" for path in files)
+
+
+def config_of(settings: dict[str, Any]) -> "TrainingConfig":
+    """The training configuration of a job."""
+    from likra.training.config import TrainingConfig
+
+    return TrainingConfig.from_dict(settings["config"])
+
+
+def table_path(folder: Path, test: str, size: int) -> Path:
+    """Where a job keeps the likelihoods of one test set at one size."""
+    return folder / f"{test}-{size}.parquet"
+
+
+def seed_folder(folder: Path, seeds: Sequence[int], seed: int) -> Path:
+    """Where a job keeps what is one seed's alone: its own folder, or one in it if it has several seeds."""
+    return folder if len(seeds) == 1 else folder / f"seed{seed}"

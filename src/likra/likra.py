@@ -1,0 +1,360 @@
+"""`Likra`: a base model with an adapter that learned right answers and an adapter that learned wrong ones.
+
+Example:
+    >>> likra = Likra.from_base("world-tiny").fit("world", limit=8, runtime=QUIET)
+    >>> len(likra.score("Which instrument does Mira Voss play?", ["surely cello", "probably harp"]))
+    2
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Unpack, cast
+
+from transformers import PreTrainedModel
+
+from likra.data import few_shot
+from likra.data.few_shot import Selection, loaded
+from likra.data.question import Example, Question
+from likra.data.sources import Source
+from likra.data.templates import Prompter
+from likra.engine import loglikelihood
+from likra.errors import InputError, StateError
+from likra.generation import writing
+from likra.generation.best_of_n import choices_of, once
+from likra.generation.contrast import Contrast
+from likra.generation.decoding import Decoding
+from likra.hub.folder import write_heads
+from likra.hub.model_card import push, write_card
+from likra.hub.saved import read_saved, write_beside
+from likra.models.adapters import warn_of_another_base, warn_where_peft_differs
+from likra.models.base import Base, Loading, LoadingFrom, base_of
+from likra.models.read_stack import read_stack
+from likra.models.stack import HeadStack
+from likra.models.thread_lock import alone_with_base
+from likra.scoring.calibration import Calibration, check_calibration
+from likra.scoring.calibration_error import CalibrationRecord, calibrate_on
+from likra.scoring.candidates import Candidate, candidates
+from likra.scoring.config import Scoring
+from likra.scoring.evaluation import Evaluation
+from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE, Likelihoods
+from likra.scoring.scores import READERS, check_weight, method_of
+from likra.training import provenance
+from likra.training.config import TrainingConfig
+from likra.training.dataset import Examples, TrainingSet
+from likra.training.fit import Run, fit
+from likra.training.trainer import CHECKPOINT_EVERY, Step
+from likra.utils.files import new_folder
+from likra.utils.locations import find_heads
+from likra.utils.runtime import QUIET, Runtime
+
+#: role -> the adapters it trains.
+ROLES: dict[str, tuple[str, ...]] = {
+    "sft-likra": (POSITIVE, NEGATIVE),
+    "base-likra": (NEGATIVE,),
+    "sft": (POSITIVE,),
+}
+RUNTIME = Runtime()
+
+
+class Likra:
+    """A scorer of answers that learns from right and from wrong ones (arXiv 2503.14391).
+
+    Make one with `from_base` and `fit` it, or load one with `from_pretrained`.
+
+    Attributes:
+        base: The frozen base model.
+        stack: The trained adapters; None before `fit`.
+        heads: Their names: `positive`, `negative`, or both.
+        weight: w in L+ - w * L-.
+        style: Prompt template, one of `likra.data.TEMPLATES`.
+        training_config: How they are trained.
+        training, losses: What they were trained on (`TrainingSet.facts`), and the steps of the last `fit`.
+        calibration: What turns scores into probabilities; None before `calibrate`.
+        evaluations: What `likra eval --record` found.
+        revision: Their commit, where they were loaded from the hub.
+    """
+
+    def __init__(
+        self, base: Base, heads: Sequence[str], training_config: TrainingConfig, *, weight: float, style: str
+    ) -> None:
+        check_weight(weight)
+        self.base, self.heads, self.training_config = base, tuple(heads), dataclasses.replace(training_config)
+        self.weight, self.style, self.stack = weight, style, cast(HeadStack | None, None)
+        self.training: dict[str, Any] = {}
+        self.losses: list[Step] = []
+        self.calibration: CalibrationRecord | None = None
+        self.evaluations: list[dict[str, Any]] = []
+        self.revision: str | None = None
+
+    @classmethod
+    def from_base(
+        cls,
+        model: str | Base | PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        role: str = "sft-likra",
+        training_config: TrainingConfig | None = None,
+        weight: float = 1.0,
+        style: str = "qa",
+        **loading: Unpack[LoadingFrom],
+    ) -> "Likra":
+        """An untrained Likra. Raises InputError where the model cannot be loaded, or the role is unknown.
+
+        Args:
+            model: A hub id, a folder, an embedded model, or a causal language model in memory (frozen in place).
+            tokenizer: Needed with a model in memory, and only then.
+            role: `sft-likra` (both adapters), `base-likra` (no positive one: the base takes its place), or `sft`.
+            training_config: How to train; default: as the paper did.
+            weight, style: w in L+ - w * L-, and the prompt template of `score`; `fit` takes over that of its data.
+            **loading: As `load_base` takes it (revision, dtype, device, quantize, trust_remote_code).
+        """
+        if role not in ROLES:
+            raise InputError(f"role must be one of {', '.join(ROLES)}, got {role!r}.")
+        base = base_of(model, tokenizer, **loading)
+        return cls(base, ROLES[role], training_config or TrainingConfig(), weight=weight, style=style)
+
+    @classmethod
+    def from_adapters(
+        cls,
+        model: str | Base | PreTrainedModel,
+        tokenizer: Any = None,
+        *,
+        positive: str | Path | None = None,
+        negative: str | Path | None = None,
+        **how: Any,
+    ) -> "Likra":
+        """A Likra from the folders of PEFT LoRA adapters that were trained elsewhere; the rest is as in `from_base`."""
+        folders = {name: Path(where) for name, where in ((POSITIVE, positive), (NEGATIVE, negative)) if where}
+        if not folders:
+            raise InputError("from_adapters needs a positive or a negative adapter, or both.")
+        likra = cls.from_base(model, tokenizer, **how)
+        for folder in folders.values():
+            warn_of_another_base(folder, likra.base)
+        likra.heads, likra.stack = tuple(folders), read_stack(likra.base, folders)
+        likra.training = {"trained_elsewhere": {name: str(folder) for name, folder in folders.items()}}
+        return likra
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        revision: str | None = None,
+        model: str | Base | None = None,
+        base_revision: str | None = None,
+        token: str | None = None,
+        **loading: Unpack[Loading],
+    ) -> "Likra":
+        """Load what `save_pretrained` or `push_to_hub` wrote, and its base; raises InputError where they do not fit.
+
+        Args:
+            folder: A folder, or `owner/name` on the Hugging Face hub; a folder wins.
+            revision: Branch, tag or commit on the hub; default: main. `Likra.revision` is the commit it stands for.
+            model: The base, where it is not to be found under the name that it was trained with.
+            base_revision: Branch, tag or commit of the base; default: that of the training.
+            token, **loading: Access token for the hub, and the rest as `load_base` takes it.
+        """
+        folder, commit = find_heads(folder, revision, token)
+        saved = read_saved(folder)
+        base = saved.load_base(model, base_revision, token=token, **loading)
+        likra = cls(base, tuple(saved.folders), saved.training_config, weight=saved.weight, style=saved.style)
+        likra.stack = read_stack(base, saved.folders, saved.adapt, saved.invocation_tokens)
+        likra.training, likra.losses, likra.revision = saved.training, saved.losses, commit
+        likra.calibration, likra.evaluations = saved.calibration, saved.evaluations
+        return likra
+
+    @alone_with_base
+    def fit(
+        self,
+        data: str | Source | Sequence[Question] | Sequence[Example],
+        *,
+        state: Path | None = None,
+        checkpoint_every: int = CHECKPOINT_EVERY,
+        runtime: Runtime = RUNTIME,
+        **which: Unpack[Examples],
+    ) -> "Likra":
+        """Train the adapters; returns this Likra, or raises InputError and leaves it as it was.
+
+        Args:
+            data: A source's name, a loaded source (its training split is used), questions, or unpaired examples.
+            state, checkpoint_every: Folder for the state of the run, so that a killed run goes on from it (remove it
+                after saving), and how many optimisation steps there are between two states.
+            runtime: Memory and progress.
+            **which: Which examples are made of the data (negatives, unrelated, limit, shots).
+        """
+        config, source = self.training_config, loaded(data)
+        found = TrainingSet.of(self.base, self.heads, source, style=self.style, seed=config.seed, **which)
+        run = Run(state, checkpoint_every, runtime)
+        self.stack, self.losses = fit(self.base, found.pairs, config, run, before=self.stack)
+        self.style, self.training = found.style, found.facts
+        self.calibration, self.evaluations, self.revision = None, [], None
+        return self
+
+    @alone_with_base
+    def likelihoods(
+        self, questions: Sequence[Question], prompter: Prompter | None = None, *, runtime: Runtime = QUIET
+    ) -> Likelihoods:
+        """The table of base and adapters on some questions, from which all scores come; default: without examples."""
+        prompter = prompter or Prompter(self.style)
+        meta: dict[str, Any] = {"base": self.base.name, "fingerprint": self.base.fingerprint}
+        meta |= {"style": prompter.style, "shots": prompter.shots}
+        names, stack = (BASE, *self.heads), self.trained
+        with runtime.reporting("Scoring", "questions") as move:
+            how: dict[str, Any] = {"memory": runtime.memory, "cache": runtime.cache_folder, "progress": move}
+            return loglikelihood.score(self.base, stack, questions, prompter, names, meta=meta, **how)
+
+    @alone_with_base
+    def score(
+        self, question: str, choices: Sequence[str], *, scoring: Scoring | None = None, runtime: Runtime = QUIET
+    ) -> list[Candidate]:
+        """Score candidate answers to one question, in the order given; raises InputError where one is empty or long."""
+        table = self.likelihoods([few_shot.checked(self.style, question, choices)], runtime=runtime)
+        return self.candidates(table, scoring)[0]
+
+    @alone_with_base
+    def rank(
+        self, question: str, choices: Sequence[str], *, scoring: Scoring | None = None, runtime: Runtime = QUIET
+    ) -> list[Candidate]:
+        """The candidates of `score`, best first."""
+        found = self.score(question, choices, scoring=scoring, runtime=runtime)
+        return sorted(found, key=lambda candidate: -candidate.score)
+
+    @alone_with_base
+    def pick(
+        self,
+        prompt: str,
+        *,
+        decoding: Decoding | None = None,
+        scoring: Scoring | None = None,
+        runtime: Runtime = RUNTIME,
+    ) -> list[Candidate]:
+        """Best of n: answers drawn from the base (default: 16 at temperature 1), best first, each once."""
+        drawn = decoding or Decoding(answers=16, temperature=1.0)
+        [texts] = self.generate(prompt, method="base", decoding=drawn, runtime=runtime)
+        return once(self.rank(prompt, choices_of(self.style, texts), scoring=scoring, runtime=runtime.quiet()))
+
+    def candidates(self, table: Likelihoods, scoring: Scoring | None = None) -> list[list[Candidate]]:
+        """The scored candidates of every question of a table from `likelihoods`: arithmetic, no model."""
+        judged = self._evaluation(table, scoring)
+        return candidates(judged, self.probable(scoring, table.meta.get("shots", 0), table.meta.get("style")))
+
+    @alone_with_base
+    def evaluate(
+        self,
+        data: str | Source | Sequence[Question],
+        *,
+        scoring: Scoring | None = None,
+        runtime: Runtime = RUNTIME,
+        **which: Unpack[Selection],
+    ) -> Evaluation:
+        """Accuracy of base, SFT, Base-Likra and Likra (those that the adapters allow) on questions with known answers.
+
+        Args:
+            data: A source's name, a loaded source, or questions.
+            scoring, runtime: Weight and normalization; memory, cache and progress.
+            **which: Which of the questions, after which examples (split, limit, shots, sampled_shots, few_shot).
+        """
+        questions, prompter = few_shot.with_few_shot(loaded(data), self.style, **which)
+        return self._evaluation(self.likelihoods(questions, prompter, runtime=runtime), scoring)
+
+    @alone_with_base
+    def calibrate(
+        self,
+        data: str | Source | Sequence[Question],
+        *,
+        method: str = "temperature",
+        scoring: Scoring | None = None,
+        runtime: Runtime = RUNTIME,
+        **which: Unpack[Selection],
+    ) -> CalibrationRecord:
+        """Fit what turns scores into probabilities, on questions that the adapters were not trained on.
+
+        Args:
+            data, runtime, **which: As in `evaluate`; the default split is validation, and where there is none the
+                training questions that `fit(limit=...)` left over.
+            method: One of `likra.scoring.CALIBRATIONS`.
+            scoring: Probabilities are given for scores of this weight and normalization only.
+        """
+        check_calibration(method)
+        source, name, place = loaded(data), None, None
+        if isinstance(source, Source):
+            name, seed = source.name, self.training_config.seed
+            source, which["split"], place = provenance.held_out(self.training, source, which.get("split"), seed)
+        found = self.evaluate(source, scoring=scoring, runtime=runtime, **which)
+        self.calibration = calibrate_on(found, method, data=name, split=place)
+        return self.calibration
+
+    def probable(self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None) -> Calibration | None:
+        """What turns such scores into probabilities, if there is something; default: the scores of `score`."""
+        own, asked = self.calibration.calibration if self.calibration else None, scoring or Scoring()
+        scored_by = None if method_of(self.heads, asked.method) == method_of(self.heads) else asked.method
+        scores = (asked.weight_or(self.weight), asked.normalization, shots, style or self.style, scored_by)
+        return own if own and own.of(*scores) else None
+
+    @alone_with_base
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        method: str | None = None,
+        decoding: Decoding | None = None,
+        contrast: Contrast | None = None,
+        runtime: Runtime = RUNTIME,
+    ) -> list[list[str]]:
+        """Answers to one or more questions, greedy by default (`likra.generation.writing.write`).
+
+        `method` says who writes: `likra`, `base_likra`, `sft` or `base`; default: the first that the adapters allow.
+        """
+        texts = [prompts] if isinstance(prompts, str) else [*prompts]
+        readers, way = READERS[method_of(self.heads, method)], decoding or Decoding()
+        return writing.write(self.trained, readers, self.style, texts, way, contrast, runtime)
+
+    @alone_with_base
+    def merge(self, folder: str | Path, *, contrast: Contrast | None = None) -> None:
+        """Write one ordinary adapter by arithmetic on weights (`likra.generation.writing.write_merged`)."""
+        writing.write_merged(self.trained, READERS[method_of(self.heads)], contrast or Contrast(), Path(folder))
+
+    @alone_with_base
+    def distill(
+        self,
+        data: str | Source | Sequence[str],
+        folder: str | Path,
+        *,
+        runtime: Runtime = RUNTIME,
+        **how: Unpack[writing.Distilling],
+    ) -> list[float]:
+        """Train one ordinary adapter to say what both say together (`likra.generation.writing.write_distilled`)."""
+        readers, prompts = READERS[method_of(self.heads)], loaded(data)
+        return writing.write_distilled(self.trained, readers, self.style, prompts, Path(folder), runtime, **how)
+
+    @alone_with_base
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the adapters, in PEFT's format, with a `likra.json` and a model card, to a new or empty folder."""
+        warn_where_peft_differs(self.trained)
+        names = {name: name for name in self.heads}
+        with new_folder(Path(folder)) as work:
+            how = (self.training_config, self.weight, self.style, self.training, self.losses)
+            write_heads(work, self.trained, names, *how)
+            write_beside(work, self.calibration, self.evaluations)
+            write_card(work, at=Path(folder))
+
+    def push_to_hub(self, repo_id: str, *, commit_message: str | None = None, **how: Any) -> str:
+        """Save to a repository `owner/name` of the hub (`likra.hub.model_card.push`); gives its address."""
+        with tempfile.TemporaryDirectory() as work:
+            self.save_pretrained(folder := Path(work) / "heads")
+            return push(folder, repo_id, message=commit_message, **how)
+
+    @property
+    def trained(self) -> HeadStack:
+        """The adapters. Raises StateError where there are none yet."""
+        if self.stack is None:
+            raise StateError("this Likra has no heads yet; call fit, or load one with from_pretrained.")
+        return self.stack
+
+    def _evaluation(self, table: Likelihoods, scoring: Scoring | None) -> Evaluation:
+        own = scoring or Scoring()
+        method_of(self.heads, own.method)
+        positive, negative = (name if name in self.heads else None for name in (POSITIVE, NEGATIVE))
+        return Evaluation(table, positive, negative, own.weight_or(self.weight), own.normalization, own.method)

@@ -1,0 +1,154 @@
+"""Probabilities from scores: fitting a calibration and applying it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from likra.errors import InputError
+from likra.scoring.likelihoods import Floats, Ints
+
+#: Method -> how scores become probabilities; the command line shows these words.
+CALIBRATIONS: dict[str, str] = {
+    "temperature": "softmax of the scores over the choices, divided by one fitted temperature",
+    "isotonic": "that, then a fitted rising step function, then normalised again; wants some hundred questions",
+}
+
+#: Bounds of the temperature, in nats: beyond them every probability is 0 or 1, or all are alike.
+_COLDEST, _HOTTEST = 1e-3, 1e4
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Turns the scores of a question's choices into the probability of each to be the right one.
+
+    One of the choices is taken to be right: the probabilities of a question add up to 1.
+
+    Attributes:
+        method: One of `CALIBRATIONS`.
+        weight, normalization, shots, style: Of the scores that it was fitted to; it says nothing about other
+            ones. Shots are the few-shot examples in each prompt (how many, not which), style is that of the prompts;
+            None: not known.
+        scored_by: The method whose scores they were; None: the best that the adapters allow.
+        temperature: In the scores' unit (nats, divided by a length where they are normalised).
+        steps: Of `isotonic`: (softmax, probability), both rising; linear between them. Else empty.
+
+    >>> Calibration("temperature", 1.0, "raw", temperature=2.0).probabilities(np.array([[0.0, 0.0]])).tolist()
+    [[0.5, 0.5]]
+    """
+
+    method: str
+    weight: float
+    normalization: str
+    temperature: float
+    steps: tuple[tuple[float, float], ...] = ()
+    shots: int = 0
+    style: str | None = None
+    scored_by: str | None = None
+
+    def of(
+        self, weight: float, normalization: str, shots: int = 0, style: str | None = None, scored_by: str | None = None
+    ) -> bool:
+        """Whether it was fitted to such scores."""
+        own = (self.weight, self.normalization, self.shots, self.style, self.scored_by)
+        return own == (weight, normalization, shots, style, scored_by)
+
+    def probabilities(self, scores_QC: Floats) -> Floats:
+        """[Q, C] probabilities; NaN where there is no candidate."""
+        softmax_QC = softmax(scores_QC / self.temperature)
+        if not self.steps:
+            return softmax_QC
+        found_QC = np.interp(softmax_QC, *np.array(self.steps).T)
+        found_QC = np.where(np.isnan(softmax_QC), np.nan, found_QC)
+        total_Q1 = np.nansum(found_QC, axis=1, keepdims=True)
+        count_Q1 = (~np.isnan(softmax_QC)).sum(axis=1, keepdims=True)
+        # Where all choices of a question look wrong, each is as likely as the others.
+        even_QC = np.where(np.isnan(softmax_QC), np.nan, 1 / count_Q1)
+        return np.where(total_Q1 > 0, found_QC / np.where(total_Q1 > 0, total_Q1, 1), even_QC)
+
+
+def check_calibration(method: str) -> None:
+    """Raise InputError unless `method` is one of `CALIBRATIONS`."""
+    if method not in CALIBRATIONS:
+        raise InputError(f"method must be one of {', '.join(CALIBRATIONS)}, got {method!r}.")
+
+
+def softmax(scores_QC: Floats) -> Floats:
+    """[Q, C] softmax over the choices; NaN where there is no candidate.
+
+    >>> softmax(np.array([[0.0, 0.0, np.nan]])).tolist()
+    [[0.5, 0.5, nan]]
+    """
+    power_QC = np.exp(scores_QC - np.nanmax(scores_QC, axis=1, keepdims=True))
+    share_QC: Floats = power_QC / np.nansum(power_QC, axis=1, keepdims=True)
+    return share_QC
+
+
+def fit(
+    scores_QC: Floats,
+    answers_Q: Ints,
+    method: str = "temperature",
+    *,
+    weight: float = 1.0,
+    normalization: str = "raw",
+    shots: int = 0,
+    style: str | None = None,
+) -> Calibration:
+    """Fit a calibration to questions with known answers.
+
+    `temperature` maximises the likelihood of the right answers (Guo et al. 2017, section 4.2), with Platt's targets.
+    `isotonic` adds an isotonic regression of "is right" on the softmax of every choice (Zadrozny and Elkan 2002).
+
+    Args:
+        scores_QC: [Q, C] scores; copies of one text once (`Likelihoods.once`).
+        answers_Q: Index of each question's right choice.
+        method: One of `CALIBRATIONS`.
+        weight, normalization, shots, style: Those of the scores; kept.
+
+    Raises:
+        InputError: The method is unknown, there is no question, or an answer is not known.
+    """
+    check_calibration(method)
+    if not len(answers_Q) or (answers_Q < 0).any():
+        raise InputError("a calibration needs questions, and the right answer to each of them.")
+    target_QC = _targets(scores_QC, answers_Q)
+    temperature = _temperature(scores_QC, target_QC)
+    plain = Calibration(method, weight, normalization, temperature, shots=shots, style=style)
+    if method == "temperature":
+        return plain
+    from sklearn.isotonic import IsotonicRegression
+
+    there_QC = ~np.isnan(scores_QC)
+    softmax_QC = plain.probabilities(scores_QC)
+    fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(softmax_QC[there_QC], target_QC[there_QC])
+    steps = tuple(zip(fitted.X_thresholds_.tolist(), fitted.y_thresholds_.tolist(), strict=True))
+    return replace(plain, steps=steps)
+
+
+def _targets(scores_QC: Floats, answers_Q: Ints) -> Floats:
+    """[Q, C] probability that each choice should have; 0 where there is no choice."""
+    right_QC = np.arange(scores_QC.shape[1]) == answers_Q[:, None]
+    there_QC = ~np.isnan(scores_QC)
+    # With targets of 1 and 0, a few questions that are all answered rightly would make every answer certain: Platt's
+    # targets (1999, section 2.2) leave some probability for a wrong one.
+    doubt = 1 / (len(answers_Q) + 2)
+    others_Q1 = there_QC.sum(axis=1, keepdims=True) - 1
+    target_QC = np.where(right_QC, np.where(others_Q1 > 0, 1 - doubt, 1.0), doubt / np.maximum(others_Q1, 1))
+    return np.where(there_QC, target_QC, 0.0)
+
+
+def _temperature(scores_QC: Floats, target_QC: Floats) -> float:
+    """The temperature that gives the targets the highest likelihood."""
+    from scipy.optimize import minimize_scalar
+
+    def surprise(log_temperature: float) -> float:
+        divided_QC = scores_QC / np.exp(log_temperature)
+        high_Q = np.nanmax(divided_QC, axis=1)
+        log_total_Q = high_Q + np.log(np.nansum(np.exp(divided_QC - high_Q[:, None]), axis=1))
+        return float((log_total_Q - np.nansum(target_QC * divided_QC, axis=1)).mean())
+
+    bounds = (float(np.log(_COLDEST)), float(np.log(_HOTTEST)))
+    # The loss has one minimum but is not convex: a grid finds its neighbourhood first.
+    grid = np.linspace(*bounds, 65)[::-1]  # of equally good temperatures the highest, which claims least
+    best = int(np.argmin([surprise(place) for place in grid]))
+    around = (float(grid[min(len(grid) - 1, best + 1)]), float(grid[max(0, best - 1)]))
+    return float(np.exp(minimize_scalar(surprise, bounds=around, method="bounded", options={"xatol": 1e-6}).x))

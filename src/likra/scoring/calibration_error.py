@@ -1,0 +1,135 @@
+"""How far stated probabilities are from the truth."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from likra.data.overlap import sketch
+from likra.errors import InputError
+from likra.scoring.accuracy import credit
+from likra.scoring.calibration import Calibration, fit, softmax
+from likra.scoring.evaluation import Evaluation
+from likra.scoring.likelihoods import Floats, Ints
+
+BINS = 15  # of the expected calibration error, as Guo et al. (2017) have it
+FOLDS = 5
+
+
+def confidence(probabilities_QC: Floats, scores_QC: Floats) -> Floats:
+    """[Q] probability that the answer given, the choice with the best score, is right.
+
+    >>> confidence(np.array([[0.2, 0.8]]), np.array([[1.0, 3.0]])).tolist()
+    [0.8]
+    """
+    sure_Q: Floats = np.take_along_axis(probabilities_QC, np.nanargmax(scores_QC, axis=1)[:, None], axis=1)[:, 0]
+    return sure_Q
+
+
+def expected_calibration_error(confidence_Q: Floats, credit_Q: Floats, bins: int = BINS) -> float:
+    """Mean distance of confidence and accuracy over bins of equal width (Naeini et al. 2015; Guo et al. 2017, eq. 3).
+
+    Args:
+        confidence_Q: [Q] probability that the answer given is right.
+        credit_Q: [Q] whether it is; a share where several choices tie for best.
+        bins: How many bins.
+
+    >>> expected_calibration_error(np.array([0.75, 0.75]), np.array([1.0, 0.0]), bins=2)
+    0.25
+    """
+    place_Q = np.clip(np.ceil(confidence_Q * bins).astype(int) - 1, 0, bins - 1)
+    gap_B = np.bincount(place_Q, weights=credit_Q - confidence_Q, minlength=bins)
+    return float(np.abs(gap_B).sum() / len(confidence_Q))
+
+
+def chance_error(confidence_Q: Floats, draws: int = 200, seed: int = 0) -> float:
+    """The expected calibration error of so many answers on average, by chance, if every confidence is exactly right."""
+    rng = np.random.default_rng(seed)
+    right_DQ = rng.random((draws, len(confidence_Q))) < confidence_Q
+    return float(np.mean([expected_calibration_error(confidence_Q, right_Q) for right_Q in right_DQ]))
+
+
+def cross_fitted(scores_QC: Floats, answers_Q: Ints, method: str, seed: int = 0) -> Floats:
+    """[Q, C] probabilities, each question's from a calibration that was fitted to four fifths of the others.
+
+    Raises:
+        InputError: There are fewer questions than folds.
+    """
+    if len(answers_Q) < FOLDS:
+        raise InputError(f"{len(answers_Q)} questions are too few to calibrate on; give at least {FOLDS}.")
+    found_QC = np.full(scores_QC.shape, np.nan)
+    for part in np.array_split(np.random.default_rng(seed).permutation(len(answers_Q)), FOLDS):
+        rest = np.setdiff1d(np.arange(len(answers_Q)), part)
+        found_QC[part] = fit(scores_QC[rest], answers_Q[rest], method).probabilities(scores_QC[part])
+    return found_QC
+
+
+@dataclass(frozen=True)
+class CalibrationRecord:
+    """A calibration with the questions that it was fitted to and its error; kept beside the adapters.
+
+    Attributes:
+        calibration: The calibration.
+        data, split: What it was fitted to.
+        questions: How many questions those were.
+        before: Expected calibration error of the plain softmax of the scores, on those questions.
+        after: The same of calibrations fitted to four fifths of the questions, each on its last fifth.
+        asked: Which questions they were, as a sketch (`likra.data.overlap`).
+    """
+
+    calibration: Calibration
+    data: str | None
+    split: str | None
+    questions: int
+    before: float
+    after: float
+    asked: str = ""
+
+
+def calibrate(
+    scores_QC: Floats,
+    answers_Q: Ints,
+    method: str,
+    *,
+    weight: float,
+    normalization: str,
+    shots: int = 0,
+    style: str | None = None,
+    data: str | None = None,
+    split: str | None = None,
+    asked: str = "",
+) -> CalibrationRecord:
+    """Fit a calibration, and measure it on questions that it was not fitted to."""
+    own = fit(scores_QC, answers_Q, method, weight=weight, normalization=normalization, shots=shots, style=style)
+    credit_Q = credit(scores_QC, answers_Q)
+    before, after = (
+        expected_calibration_error(confidence(probabilities_QC, scores_QC), credit_Q)
+        for probabilities_QC in (softmax(scores_QC), cross_fitted(scores_QC, answers_Q, method))
+    )
+    return CalibrationRecord(own, data, split, len(answers_Q), before, after, asked)
+
+
+def calibrate_on(
+    found: Evaluation, method: str, *, data: str | None = None, split: str | None = None
+) -> CalibrationRecord:
+    """`calibrate` on an evaluation's best method.
+
+    Args:
+        found: On questions that the adapters were not trained on.
+        method: One of `CALIBRATIONS`.
+        data, split: What the questions are called; kept.
+    """
+    table = found.likelihoods
+    record = calibrate(
+        found.scores[found.best],
+        table.answers_Q,
+        method,
+        weight=found.weight,
+        normalization=found.normalization,
+        shots=table.meta.get("shots", 0),
+        style=table.meta.get("style"),
+        data=data,
+        split=split,
+        asked=sketch(table.questions),
+    )
+    usual = found.best == list(found.scores)[-1]
+    return replace(record, calibration=replace(record.calibration, scored_by=None if usual else found.best))

@@ -1,0 +1,88 @@
+"""The state of a run on disk, from which a run that was killed continues."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from likra.errors import InputError
+from likra.utils.files import new_file, sha256, write_json
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one optimisation step did.
+
+    Attributes:
+        step: Number of the step, from 1.
+        losses: adapter -> mean loss in nats per predicted token, for the adapters that trained.
+        rates: adapter -> learning rate.
+        examples: adapter -> examples seen so far, all epochs counted.
+    """
+
+    step: int
+    losses: dict[str, float]
+    rates: dict[str, float]
+    examples: dict[str, int]
+
+    def as_json(self) -> str:
+        return json.dumps(vars(self))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder with the last state of a run: its steps, and the tensors that it continues from.
+
+    Attributes:
+        folder: The folder.
+        identity: What a state and a run that continues from it must agree on, JSON-able.
+    """
+
+    folder: Path
+    identity: Mapping[str, Any]
+
+    def save(self, steps: Sequence[Step], tensors: dict[str, torch.Tensor]) -> None:
+        """Replace the state."""
+        path = self.folder / f"step-{len(steps)}.safetensors"
+        with new_file(path) as work:
+            save_file(tensors, work)
+        # The state file is replaced last and in one go: a kill at any moment leaves the old state or the new one.
+        state = {**self.identity, "tensors": path.name, "sha256": sha256(path), "steps": [vars(step) for step in steps]}
+        write_json(self.folder / "state.json", state)
+        for old in self.folder.glob("step-*.safetensors"):
+            if old != path:
+                old.unlink()
+
+    def load(self) -> tuple[list[Step], dict[str, torch.Tensor]]:
+        """The state; nothing where there is none.
+
+        Raises:
+            InputError: It is damaged, or of another run.
+        """
+        if not (self.folder / "state.json").exists():
+            return [], {}
+        damaged = InputError(f"{self.folder}: the state of the unfinished run is damaged; remove the folder.")
+        try:
+            state = json.loads((self.folder / "state.json").read_text(encoding="utf-8"))
+            steps = [Step(**step) for step in state["steps"]]
+            path = self.folder / state["tensors"]
+            if sha256(path) != state["sha256"]:
+                raise damaged
+        except (ValueError, KeyError, TypeError, OSError):
+            raise damaged from None
+        differing = [key for key, value in self.identity.items() if state.get(key) != value]
+        if differing:
+            raise InputError(
+                f"{self.folder}: holds an unfinished run with another {' and '.join(differing)}; "
+                "repeat its command to go on with it, or remove the folder to start anew."
+            )
+        return steps, load_file(path)
+
+    def discard(self) -> None:
+        """Remove it."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,100 @@
+"""What adapters learn by: each loss is a small class, and the trainer takes any object like them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.nn import functional as F
+
+from likra.data.tokens import TokenizedExample
+from likra.engine.batch import Batch, Predictions
+from likra.engine.reader import Reader
+
+
+class Loss(Protocol):
+    """What one adapter minimises: a sum over examples, of which the trainer takes the mean over predicted tokens."""
+
+    @property
+    def whole_text(self) -> bool:
+        """Whether the contexts' tokens are predicted too, or those of the completions only."""
+
+    def __call__(self, predictions: Predictions) -> torch.Tensor:
+        """The loss of some examples, summed: a scalar with a gradient, in nats."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Negative log-likelihood, -log p."""
+
+    whole_text: bool = False
+
+    def __call__(self, predictions: Predictions) -> torch.Tensor:
+        return summed(-predictions.logprob_M)
+
+
+@dataclass(frozen=True)
+class Wrong(TokenizedExample):
+    """An example whose completion `Unlikelihood` makes unlikely."""
+
+    @classmethod
+    def of(cls, pair: TokenizedExample) -> "Wrong":
+        return cls(pair.context, pair.completion, pair.cut)
+
+
+@dataclass(frozen=True)
+class Unlikelihood:
+    """-log p of examples, and -log(1 - p) of those that are `Wrong` (Welleck et al. 2020, arXiv 1908.04319)."""
+
+    whole_text: bool = False
+
+    def __call__(self, predictions: Predictions) -> torch.Tensor:
+        logprob_M = predictions.logprob_M
+        wrong = torch.tensor([isinstance(pair, Wrong) for pair in predictions.batch.examples])
+        wrong_M = wrong[predictions.batch.example_M].to(logprob_M.device, non_blocking=True)
+        unlikely_M = -torch.log(-torch.expm1(logprob_M.clamp(max=-1e-6)))  # finite even where p rounds to 1
+        return summed(torch.where(wrong_M, unlikely_M, -logprob_M))
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Kullback-Leibler divergence from the distribution that two other adapters give together.
+
+    At temperature 1, at every predicted token (Hinton et al. 2015, arXiv 1503.02531).
+
+    Attributes:
+        reader: Reads the teachers.
+        teachers: Names of two adapters, or `base`.
+        combine: Gives scores [M, V] from the teachers' logits [M, V]; -inf where a token is out of the question.
+    """
+
+    reader: Reader
+    teachers: tuple[str, str]
+    combine: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    whole_text: bool = False
+
+    def __call__(self, predictions: Predictions) -> torch.Tensor:
+        with torch.no_grad():
+            one, other = (self._logits(name, predictions.batch) for name in self.teachers)
+            taught_MV = self.combine(one, other).softmax(-1)
+        # Tokens of probability 0 count nothing.
+        return F.kl_div(predictions.logits_MV.log_softmax(-1), taught_MV, reduction="sum")
+
+    def _logits(self, teacher: str, batch: Batch) -> torch.Tensor:
+        with self.reader.predictions([Batch(teacher, batch.examples, batch.whole_text)]) as [found]:
+            return found.logits_MV
+
+
+def identity_of(loss: Loss) -> dict[str, Any]:
+    """What tells one loss from another, for a saved state: its class, and its plain attributes.
+
+    >>> identity_of(Likelihood(whole_text=True))
+    {'class': 'Likelihood', 'whole_text': True}
+    """
+    plain = {name: value for name, value in vars(loss).items() if isinstance(value, bool | int | float | str)}
+    return {"class": type(loss).__qualname__, **plain}
+
+
+def summed(loss_M: torch.Tensor) -> torch.Tensor:
+    """The sum, one by one and in order on a CPU: the same however many threads there are."""
+    return loss_M.new_zeros(1).index_add(0, torch.zeros(len(loss_M), dtype=torch.long, device=loss_M.device), loss_M)[0]

@@ -1,0 +1,74 @@
+"""Which examples are read together: the forward passes of one optimisation step, within the memory there is."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from likra.data.tokens import TokenizedExample
+from likra.errors import InputError
+from likra.utils import parallel
+
+#: adapter -> the examples that it reads in one pass.
+Examples = Mapping[str, Sequence[TokenizedExample]]
+
+
+@dataclass
+class Passes:
+    """Divides the examples of a step.
+
+    Attributes:
+        size: Examples per adapter in one pass.
+        cost: Tokens that an adapter reads of an example.
+        tokens: Tokens of a pass. Adapters that do not fit into one together take turns.
+        cut: Whether one adapter's examples that do not fit are divided too. (The loss is a sum over examples, so this
+            changes gradients by rounding only.)
+    """
+
+    size: int
+    cost: Callable[[TokenizedExample], int]
+    tokens: int
+    cut: bool
+
+    def of(self, step: Examples) -> Iterator[dict[str, Sequence[TokenizedExample]]]:
+        """The forward passes of a step."""
+        for part in self.shares(step):
+            turn: dict[str, Sequence[TokenizedExample]] = {}
+            used = 0
+            for name, examples in part.items():
+                for piece in self._pieces(examples):
+                    tokens = self._tokens(piece)
+                    if turn and (name in turn or used + tokens > self.tokens):
+                        yield turn
+                        turn, used = {}, 0
+                    turn[name] = piece
+                    used += tokens
+            yield turn
+
+    def shares(self, step: Examples) -> Iterator[Examples]:
+        """The passes that a step has where memory suffices; of each adapter's examples this process's share."""
+        for start in range(0, max(map(len, step.values())), self.size):
+            mine = slice(start + parallel.rank(), start + self.size, parallel.world())
+            if part := {name: examples[mine] for name, examples in step.items() if examples[mine]}:
+                yield part
+
+    def _tokens(self, examples: Sequence[TokenizedExample]) -> int:
+        return sum(map(self.cost, examples))
+
+    def _pieces(self, examples: Sequence[TokenizedExample]) -> Iterator[Sequence[TokenizedExample]]:
+        first, used = 0, 0
+        for place, pair in enumerate(examples):
+            used += self.cost(pair)
+            if self.cut and used > self.tokens and place > first:
+                yield examples[first:place]
+                first, used = place, self.cost(pair)
+        yield examples[first:]
+
+    def halve(self, step: Examples, failed: Examples) -> None:
+        """Memory ran out: from now on, passes of half as many tokens.
+
+        Raises:
+            InputError: The pass that failed was of one example.
+        """
+        if sum(map(len, failed.values())) == 1:
+            raise InputError("out of memory with one example; take bf16, gradient_checkpointing, or shorter texts.")
+        most = max(sum(map(self._tokens, part.values())) for part in self.shares(step))
+        self.tokens, self.cut = max(1, min(self.tokens, most) // 2), True

@@ -1,0 +1,83 @@
+"""Names of the files in a folder of adapters, and the model or folder that a name stands for.
+
+Nothing here loads torch, so that a wrong name is refused at once.
+"""
+
+import difflib
+from pathlib import Path
+
+from likra.errors import InputError
+from likra.utils import hub_client
+from likra.utils.embedded import embedded_models
+
+MANIFEST, LOSSES, CARD = "likra.json", "losses.jsonl", "README.md"
+#: Of each adapter, in PEFT's format.
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+CALIBRATION, EVALUATIONS = "calibration.json", "evaluations.json"
+CURVE, CURVE_FIGURE = "curve.json", "curve.png"
+
+#: Files about the adapters. They change later, so the manifest has no digests of them.
+EXTRAS = (CARD, CALIBRATION, EVALUATIONS, CURVE, CURVE_FIGURE)
+#: All files of a folder of adapters; no others are fetched from the hub, or sent there.
+FILES = (MANIFEST, LOSSES, *EXTRAS, f"*/{CONFIG}", f"*/{WEIGHTS}")
+
+
+def check_model(name: str) -> None:
+    """Raise InputError unless a name can be a model's: that of its folder, or one that the hub may know."""
+    path = Path(embedded_models().get(name, name))
+    if path.is_file():
+        raise InputError(f"{name}: is a file; a model is a hub id, a folder with config.json, or {_embedded()}.")
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise InputError(f"{name}: holds no config.json; a model folder is what save_pretrained writes.")
+    elif not hub_client.may_be_id(name):
+        raise InputError(f"{name}: no such folder; a model is a hub id, a folder with config.json, or {_embedded()}.")
+
+
+def _embedded() -> str:
+    return f"an embedded model ({', '.join(embedded_models())})"
+
+
+def check_heads(folder: Path) -> None:
+    """Raise InputError unless there is such a folder and it has the manifest of one with adapters."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; `likra train` writes one.")
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder / MANIFEST}: is missing, so {folder} holds no adapters; `likra train` writes them.")
+
+
+def find_heads(where: str | Path, revision: str | None = None, token: str | None = None) -> tuple[Path, str | None]:
+    """The folder of some heads, and their commit where they come from the hub.
+
+    Args:
+        where: A folder, or `owner/name` on the Hugging Face hub; a folder wins.
+        revision: Branch, tag or commit on the hub; default: its main branch.
+        token: Access token for the hub.
+
+    Raises:
+        InputError: There is neither, or the repository cannot be fetched or holds no heads.
+    """
+    folder = Path(where)
+    if folder.exists():
+        if revision is not None:
+            raise InputError(
+                f"revision must be left out where the adapters are in a folder, which has no revisions ({folder}), got "
+                f"{revision!r}; that of the base is base_revision."
+            )
+        check_heads(folder)
+        return folder, None
+    meant = [path.name for path in folder.parent.glob("*") if (path / MANIFEST).is_file()]
+    close = difflib.get_close_matches(folder.name, meant, 1)
+    guess = f"; did you mean {folder.parent / close[0]}?" if close else ""
+    if not hub_client.is_id(folder.as_posix()):
+        raise InputError(f"{folder}: no such folder; `likra train` writes one{guess or '.'}")
+    try:
+        found, commit = hub_client.fetch(folder.as_posix(), FILES, revision, token)
+    except InputError as error:
+        raise InputError(f"{error} (Nor is there such a folder here{guess or '.'})") from None
+    if not (found / MANIFEST).is_file():
+        raise InputError(
+            f"{folder}: this repository holds no heads (it has no {MANIFEST}). Give one that `likra push` made; plain "
+            "PEFT adapters are loaded by Likra.from_adapters."
+        )
+    return found, commit

@@ -1,0 +1,66 @@
+"""The adapters of all seeds in one stack and one pass, against adapters that are trained alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from likra import InputError, Likra, Question, TrainingConfig
+from likra.lab.run import check
+from likra.lab.runner.heads import run
+from likra.lab.runner.plan import Plan
+from likra.lab.runner.task import Task, seed_folder, table_path
+from likra.models.lora_config import lora_config
+from likra.scoring.likelihoods import Likelihoods
+from likra.utils.runtime import QUIET
+from tests.conftest import tiny_base
+
+
+def config(**changes: Any) -> TrainingConfig:
+    return TrainingConfig(lora=lora_config(r=4), learning_rate=1e-3, per_device_train_batch_size=2, **changes)
+
+
+@pytest.fixture
+def task(tokenizer: Any, questions: list[Question], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """Eight training questions and four test questions, on the tiny model."""
+    base = tiny_base(tokenizer)
+    monkeypatch.setattr(Task, "base", lambda self: base)
+    for split, some in (("train", questions[:8]), ("test", questions[8:])):
+        records = [{"id": q.id, "question": q.text, "choices": list(q.choices), "answer": q.answer} for q in some]
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return Task("tiny", str(tmp_path / "data"))
+
+
+def test_one_pass_gives_every_size(task: Task, tokenizer: Any, tmp_path: Path) -> None:
+    plan = Plan((task,), sizes=(0, 4, 8), seeds=(0, 5), config=config(), stacked=True)
+    [job] = set(plan.pair(task).values())
+    seen: list[tuple[int, int, str]] = []
+    run(json.loads(job.settings), tmp_path, lambda done, total, note="": seen.append((done, total, note)))
+    assert seen[-1] == (4, 4, "") and (2, 4, "(scoring at 4 questions)") in seen
+    tables = {size: Likelihoods.load(table_path(seed_folder(tmp_path, [0, 5], 5), "own", size)) for size in plan.sizes}
+    np.testing.assert_array_equal(tables[0].head("incorrect"), tables[0].head("base"))
+    # The largest size is the result of training alone: same draw, same order, same first weights.
+    alone = Likra.from_base(tiny_base(tokenizer), training_config=config(seed=5))
+    table = alone.fit(task.drawn(8, 5), runtime=QUIET).likelihoods(task.test())
+    for side, name in (("positive", "positive"), ("negative", "incorrect")):
+        np.testing.assert_allclose(tables[8].head(name), table.head(side), atol=1e-3)
+        early, late = (np.nan_to_num(values) for values in (tables[4].head(name), table.head(side)))
+        assert not np.allclose(early, late, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sizes": (0, 3, 8)}, "--sizes 3: every size but the last must be a multiple of 2"),
+        ({"sizes": (16,)}, "--sizes 16: there are only 8 training questions"),
+        ({"sizes": (-2,)}, "0 or more"),
+        ({"config": config(lr_scheduler_type="cosine")}, "needs a constant learning rate"),
+    ],
+)
+def test_a_pass_that_cannot_give_all_sizes_is_refused(change: dict[str, Any], message: str, task: Task) -> None:
+    options: dict[str, Any] = {"sizes": (0, 4), "seeds": (0,), "config": config(), **change}
+    with pytest.raises(InputError, match=message):
+        check("curve", Plan((task,), **options))
