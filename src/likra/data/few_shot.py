@@ -9,7 +9,7 @@ from likra.data.canonical import canonical
 from likra.data.overlap import digest
 from likra.data.question import Question
 from likra.data.sources import Source, load
-from likra.data.templates import Prompter
+from likra.data.templates import Prompter, template
 from likra.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ def checked(style: str, question: str, choices: Sequence[str]) -> Question:
     for index, choice in enumerate(choices):
         if not canonical(choice):
             raise InputError(f"choice {index + 1} is empty; give it text.")
-    if style == "cloze" and question.count("_") != 1:
+    if template(style).fills_blank and question.count("_") != 1:
         raise InputError("these heads learned to fill in blanks; give a question with exactly one blank '_'.")
-    if style == "empty" and question.strip():
+    if not template(style).has_prompt and question.strip():
         raise InputError("these heads learned whole sentences without a question; leave the question empty.")
     return Question("question", question, tuple(choices))
 

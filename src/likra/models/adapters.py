@@ -193,10 +193,16 @@ def invocation(config: "LoraConfig") -> tuple[int, ...]:
     return tuple(config.alora_invocation_tokens or ())
 
 
-def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
+def read_adapter(stack: HeadStack, name: str, folder: Path, weights: HeadWeights | None = None) -> None:
     """Load a PEFT LoRA adapter into one head of a stack.
 
     The stack must adapt every layer that the adapter adapts, with at least its rank.
+
+    Args:
+        stack: The stack.
+        name: The head's name in it.
+        folder: The adapter's.
+        weights: What `adapter_weights` read there, where that was done before.
 
     Raises:
         InputError: A file is missing or damaged, or the adapter does not fit the base.
@@ -204,7 +210,7 @@ def read_adapter(stack: HeadStack, name: str, folder: Path) -> None:
     config = adapter_config(folder)
     if (found := invocation(config)) and found != stack.invocation_tokens:
         raise InputError(f"{folder}: is an Activated LoRA of tokens {list(found)}; these heads are of other ones.")
-    weights = adapter_weights(folder)
+    weights = adapter_weights(folder) if weights is None else weights
     check_layers(folder, weights, stack.base)
     ranks = {a.shape[0] for a, _ in weights.values()}
     for path, (a, b) in weights.items():

@@ -31,18 +31,16 @@ def read_stack(
         )
     if () not in found:
         adapt, [invocation_tokens] = "completion", found
-    paths: dict[str, None] = {}
-    rank = 1
-    for folder in folders.values():
-        weights = adapter_weights(folder)
-        check_layers(folder, weights, base)
-        paths |= dict.fromkeys(weights)
-        rank = max([rank, *(a.shape[0] for a, _ in weights.values())])
+    weights = {name: adapter_weights(folder) for name, folder in folders.items()}
+    for name, folder in folders.items():
+        check_layers(folder, weights[name], base)
+    paths = dict.fromkeys(path for own in weights.values() for path in own)
+    rank = max(a.shape[0] for own in weights.values() for a, _ in own.values())
     shape = lora_config(r=rank, target_modules=list(paths))
     stack = HeadStack(base, list(folders), lora=shape, adapt=adapt, invocation_tokens=invocation_tokens)
     try:
         for name, folder in folders.items():
-            read_adapter(stack, name, folder)
+            read_adapter(stack, name, folder, weights[name])
     except BaseException:
         stack.remove()
         raise
