@@ -15,7 +15,9 @@ from likra.engine.batch import Batch, Predictions
 from likra.engine.forward import autocast, logprobs_of, packed_logits, read
 from likra.engine.memory import Budget
 from likra.engine.plan import RangePlanner, plan_new
+from likra.engine.precision import FLOAT32, Way
 from likra.engine.prefix_cache import PrefixCache
+from likra.engine.products import Rows
 from likra.engine.tree import Ints, Tree
 from likra.models.base import Base
 from likra.models.stack import HeadStack
@@ -27,8 +29,16 @@ logger = logging.getLogger(__name__)
 class PackedReader:
     """Reads prefix trees; a `likra.engine.reader.Reader`."""
 
-    def __init__(self, base: Base, stack: HeadStack | None, *, bf16: bool = False, memory: int | None = None) -> None:
-        self.base, self.stack, self.bf16, self.memory = base, stack, bf16, memory
+    def __init__(
+        self,
+        base: Base,
+        stack: HeadStack | None,
+        *,
+        bf16: bool = False,
+        memory: int | None = None,
+        way: Way = FLOAT32,
+    ) -> None:
+        self.base, self.stack, self.bf16, self.memory, self.way = base, stack, bf16, memory, way
         self._kept: PrefixCache | None = None
 
     def num_own_tokens(self, pair: TokenizedExample) -> int:
@@ -115,7 +125,9 @@ class PackedReader:
             rows_AM = row_M + len(wanted) * np.arange(len(names))[:, None]
             tokens_AM = np.tile(token_M[some], len(names))
             places = torch.from_numpy(np.concatenate([places[wanted - start] for places in plan.places_AS]))
-            with self._active(names, plan):
+            first, last = plan.spans[0]
+            layers, logits = Rows(first, last - first, len(names)), Rows(0, len(wanted), len(names))
+            with self._active(names, plan), self.way.reading(self.base.model, layers, logits):
                 logprob_M = read(
                     self.base.model, plan, cache, places, lambda logits: logprobs_of(logits, rows_AM.ravel(), tokens_AM)
                 )

@@ -11,16 +11,21 @@ from likra.data.tokens import TokenizedExample
 from likra.engine.batch import Batch, Predictions
 from likra.engine.forward import autocast, logits_at, logprobs_of
 from likra.engine.memory import Budget
+from likra.engine.precision import FLOAT32, Way
 from likra.engine.probe import scales_alike
+from likra.engine.products import Rows
 from likra.models.base import Base
 from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import BASE
 
 
 class PaddedReader:
     """Reads padded rows; a `likra.engine.reader.Reader`."""
 
-    def __init__(self, base: Base, stack: HeadStack | None, *, bf16: bool = False) -> None:
-        self.base, self.stack, self.bf16 = base, stack, bf16
+    def __init__(
+        self, base: Base, stack: HeadStack | None, *, bf16: bool = False, way: Way = FLOAT32
+    ) -> None:
+        self.base, self.stack, self.bf16, self.way = base, stack, bf16, way
 
     def num_own_tokens(self, pair: TokenizedExample) -> int:
         return len(pair.inputs)
@@ -59,26 +64,38 @@ class PaddedReader:
         budget: Budget,
         progress: Callable[[int], None] = lambda done: None,
     ) -> NDArray[np.float64]:
-        total_AP = np.zeros((len(adapters), len(pairs)))
+        names = sorted(adapters, key=lambda name: name != BASE)
+        total_AP = np.zeros((len(names), len(pairs)))
         order = sorted(range(len(pairs)), key=lambda index: (-len(pairs[index].inputs), pairs[index].inputs))
         # Where rotations depend on the longest row beside, no row may have another one beside it.
         alone = not scales_alike(self.base.model, max(len(pair.inputs) for pair in pairs))
+        # Adapters are read beside one another where their products are taken together, else in turn.
+        groups = [names] if self.way.compares else [[name] for name in names]
 
         @torch.inference_mode()
         def step(start: int, budget: Budget) -> int:
             keep = max(len(pairs[index].completion) for index in order[start : start + budget.tokens])
-            fit = min(budget.tokens // len(pairs[order[start]].inputs), budget.logits // keep)
+            fit = min(budget.tokens // len(pairs[order[start]].inputs), budget.logits // keep) // len(groups[0])
             some = order[start : start + (1 if alone else max(1, fit))]
-            for total_P, adapter in zip(total_AP, adapters, strict=True):
-                with self.predictions([Batch(adapter, [pairs[index] for index in some])]) as [found]:
-                    rows_M, tokens_M = found.row_M.cpu().numpy(), found.batch.token_M.numpy()
-                    logprob_M = logprobs_of(found.logits_PV, rows_M, tokens_M)
-                total_P[some] = np.bincount(found.batch.example_M.numpy(), weights=logprob_M, minlength=len(some))
+            batch, place = [pairs[index] for index in some], 0
+            layers = Rows(0, len(some) * len(batch[0].inputs), len(groups[0]))
+            logits = Rows(0, len(some) * max(len(pair.completion) for pair in batch), len(groups[0]))
+            for group in groups:
+                with (
+                    self.way.reading(self.base.model, layers, logits),
+                    self.predictions([Batch(name, batch) for name in group]) as read,
+                ):
+                    for found in read:
+                        rows_M, tokens_M = found.row_M.cpu().numpy(), found.batch.token_M.numpy()
+                        logprob_M = logprobs_of(found.logits_PV, rows_M, tokens_M)
+                        example_M = found.batch.example_M.numpy()
+                        total_AP[place, some] = np.bincount(example_M, weights=logprob_M, minlength=len(some))
+                        place += 1
             progress(start + len(some))
             return start + len(some)
 
         budget.steps(len(order), step)
-        return total_AP
+        return total_AP[[names.index(name) for name in adapters]]
 
 
 def padded(pairs: Sequence[TokenizedExample], device: torch.device) -> dict[str, torch.Tensor]:

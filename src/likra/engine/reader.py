@@ -12,6 +12,7 @@ from likra.engine.batch import Batch, Predictions
 from likra.engine.memory import Budget
 from likra.engine.packed import PackedReader
 from likra.engine.padded import PaddedReader
+from likra.engine.precision import FLOAT32, Way
 from likra.engine.probe import can_share
 from likra.models.base import Base
 from likra.models.stack import HeadStack
@@ -47,7 +48,7 @@ class Reader(Protocol):
 
 
 def reader_of(
-    base: Base, stack: HeadStack | None, longest: int, *, bf16: bool = False, memory: int | None = None
+    base: Base, stack: HeadStack | None, longest: int, *, bf16: bool = False, memory: int | None = None, way: Way = FLOAT32
 ) -> Reader:
     """The packed reader where the base can be read so, which a trial tells, else the padded one.
 
@@ -57,7 +58,8 @@ def reader_of(
         longest: Tokens of the longest text.
         bf16: Whether `predictions` computes in bfloat16 (autocast).
         memory: Bytes that reading shared prefixes may take beside the model; None: a share of what is free.
+        way: How `loglikelihoods` computes.
     """
     if can_share(base.model, longest):
-        return PackedReader(base, stack, bf16=bf16, memory=memory)
-    return PaddedReader(base, stack, bf16=bf16)
+        return PackedReader(base, stack, bf16=bf16, memory=memory, way=way)
+    return PaddedReader(base, stack, bf16=bf16, way=way)

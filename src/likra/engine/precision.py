@@ -1,0 +1,151 @@
+"""In which precision a base and its adapters are read: ways to compute, and the choice among them by measuring."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from likra.engine.products import (
+    HALF,
+    Product,
+    Products,
+    Rows,
+    difference,
+    difference_from_exact,
+    exact,
+    rounded,
+    split,
+)
+from likra.models.lora import StackedLora
+
+logger = logging.getLogger(__name__)
+
+#: A rounding error of the ratio that is accepted, as a share of its spread within questions.
+ACCEPTED = 0.05
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to compute a reading.
+
+    Attributes:
+        name: Its name, which stands in results.
+        product: How matrix products are taken.
+        tf32: Whether float32 products may use TF32.
+        dtype: Of all activations between products; None: of the model's weights, as its code has it.
+    """
+
+    name: str
+    product: Product
+    tf32: bool = False
+    dtype: torch.dtype | None = torch.float32
+
+    @property
+    def compares(self) -> bool:
+        """Whether what it says of one reader depends on the others that are read beside it."""
+        return self.product in (difference, difference_from_exact)
+
+    @contextlib.contextmanager
+    def reading(self, model: PreTrainedModel, layers: Rows, logits: Rows) -> Iterator[None]:
+        """The block within which the model computes so.
+
+        Args:
+            model: The model.
+            layers, logits: Which rows are the same node, in the layers' products and in the output layer's.
+        """
+        with _tf32(model.device, self.tf32):
+            if self.dtype is None or (self.product is exact and not _narrow(model, self.dtype)):
+                yield
+                return
+            output = model.get_output_embeddings()
+            weight = None if output is None else output.weight
+            with Products(self.product, weight, layers, logits, self.dtype):
+                yield
+
+
+FLOAT32 = Way("float32", exact)
+FLOAT64 = Way("float64", exact, dtype=torch.float64)
+DIFFERENCE = Way("difference", difference)
+DIFFERENCE_FROM_EXACT = Way("difference-from-float32", difference_from_exact)
+SPLIT = Way("split", split)
+TF32 = Way("tf32", exact, tf32=True)
+ROUNDED = Way("rounded", rounded)
+STORED = Way("stored", exact, dtype=None)
+
+WAYS = {
+    way.name: way
+    for way in (FLOAT32, DIFFERENCE, DIFFERENCE_FROM_EXACT, SPLIT, TF32, ROUNDED, STORED, FLOAT64)
+}
+
+#: precision -> what it does.
+PRECISIONS: dict[str, str] = {
+    "auto": "the fastest way of reading whose rounding moves the ratio by at most 5% of its spread, found by measuring",
+    "float32": "float32 throughout, whatever the weights are stored in",
+    "fast": "half-precision products of what base and adapters differ in, without measuring first",
+}
+
+
+def faithful(model: PreTrainedModel) -> list[Way]:
+    """Ways that need no measuring: their rounding is that of float32, or far below 1% of any ratio's spread."""
+    halved = all(p.dtype in HALF for p in model.parameters() if p.dim() > 1 and p.is_floating_point())
+    return [FLOAT32, SPLIT] if model.device.type == "cuda" and halved else [FLOAT32]
+
+
+def rough(model: PreTrainedModel) -> list[Way]:
+    """Ways whose rounding depends on the base and its adapters."""
+    return [DIFFERENCE, DIFFERENCE_FROM_EXACT, *([TF32] if model.device.type == "cuda" else [])]
+
+
+def choose(
+    model: PreTrainedModel,
+    precision: str,
+    seconds: Callable[[Way], float],
+    rounding: Callable[[Way], float | None] | None,
+) -> tuple[Way, float | None]:
+    """The way to read, and its measured rounding where that was needed to choose it.
+
+    Args:
+        model: The model.
+        precision: One of `PRECISIONS`.
+        seconds: Measures what the products take.
+        rounding: Measures rounding as `likra.scoring.rounding` says it; None where there is too little to measure on.
+    """
+    if precision == "float32":
+        return FLOAT32, None
+    if precision == "fast":
+        return DIFFERENCE, None
+    sure = faithful(model)
+    best = min(sure, key=seconds) if len(sure) > 1 else sure[0]
+    if rounding is None:
+        return best, None
+    # A way must be clearly faster, or noise would choose.
+    for way in sorted((way for way in rough(model) if seconds(way) < 0.9 * seconds(best)), key=seconds):
+        error = rounding(way)
+        if error is not None and error <= ACCEPTED:
+            return way, error
+        logger.debug("reading by %s would round by %s of the ratio's spread", way.name, error)
+    return best, None
+
+
+def _narrow(model: PreTrainedModel, dtype: torch.dtype) -> bool:
+    """Whether some weights of a model are of another type."""
+    adapters = {id(w) for m in model.modules() if isinstance(m, StackedLora) for w in (m.a, m.b)}
+    return any(p.is_floating_point() and p.dtype != dtype and id(p) not in adapters for p in model.parameters())
+
+
+@contextlib.contextmanager
+def _tf32(device: torch.device, allowed: bool) -> Iterator[None]:
+    """Float32 products in TF32, or not, whatever the program around has set."""
+    if device.type != "cuda":
+        yield
+        return
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32" if allowed else "ieee"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before

@@ -1,0 +1,105 @@
+"""How long the products of one forward pass take, by each way of computing them: measured once per base and machine."""
+
+import hashlib
+import json
+import logging
+import platform
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from likra.engine.precision import Way
+from likra.engine.products import Rows
+from likra.errors import InputError
+from likra.utils.files import new_file
+
+logger = logging.getLogger(__name__)
+
+#: Below so many weights in products a reading takes so little time that measuring would take longer.
+SMALL = 30_000_000
+_ROWS = {"cpu": 512, "cuda": 4096}  # of each reader, in a product that is timed
+_KEPT = "_likra_seconds"  # set on the model
+
+
+class ProductSpeed:
+    """Seconds of the products of one forward pass of a model.
+
+    Args:
+        model: The model.
+        readers: How many read every token.
+        cache: Folder in which measurements are kept, or None.
+    """
+
+    def __init__(self, model: PreTrainedModel, readers: int, cache: Path | None) -> None:
+        self._model, self._readers = model, readers
+        self._shapes: Counter[tuple[int, ...]] = Counter()
+        self._weights: dict[tuple[int, ...], torch.Tensor] = {}
+        for module in model.modules():
+            if isinstance(module, nn.Linear) and module.weight.is_floating_point():
+                self._shapes[tuple(module.weight.shape)] += 1
+                self._weights[tuple(module.weight.shape)] = module.weight
+        self._file = cache / "precision" / f"{self._digest()}.json" if cache else None
+        self._known: dict[str, float] = model.__dict__.setdefault(_KEPT, {}).setdefault(readers, {})
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the model is too small to be worth measuring."""
+        return sum(count * shape[0] * shape[1] for shape, count in self._shapes.items()) < SMALL
+
+    def seconds(self, way: Way) -> float:
+        """By one way."""
+        if way.name not in self._known and self._file is not None:
+            try:
+                self._known |= {str(name): float(value) for name, value in json.loads(self._file.read_text()).items()}
+            except (OSError, ValueError, AttributeError):
+                pass  # not there, or damaged: it is measured
+        if way.name not in self._known:
+            self._known[way.name] = self._measured(way)
+            logger.debug("products by %s take %.4f s", way.name, self._known[way.name])
+            self._keep()
+        return self._known[way.name]
+
+    @torch.inference_mode()
+    def _measured(self, way: Way) -> float:
+        each = _ROWS["cpu" if self._model.device.type == "cpu" else "cuda"]
+        rows, total = Rows(0, each, self._readers), 0.0
+        with way.reading(self._model, rows, rows):
+            for shape, count in self._shapes.items():
+                weight = self._weights[shape]
+                x_Ni = torch.randn(len(rows), shape[1], device=weight.device)
+                total += count * min(self._timed(x_Ni, weight) for _ in range(3))
+        return total
+
+    def _timed(self, x_Ni: torch.Tensor, weight: torch.Tensor) -> float:
+        self._wait()
+        start = time.perf_counter()
+        F.linear(x_Ni, weight)
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self._model.device.type != "cpu":
+            torch.get_device_module(self._model.device).synchronize(self._model.device)
+
+    def _keep(self) -> None:
+        if self._file is None:
+            return
+        try:
+            with new_file(self._file) as work:
+                work.write_text(json.dumps(self._known))
+        except (InputError, OSError) as error:
+            logger.debug("speeds are not kept: %s", error)
+
+    def _digest(self) -> str:
+        """What the speeds depend on."""
+        device = self._model.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.node()} {platform.machine()}"
+        of: list[Any] = [name, torch.__version__, torch.get_num_threads(), str(self._model.dtype), self._readers]
+        of.append(sorted((*shape, count) for shape, count in self._shapes.items()))
+        return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:40]
