@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import contextlib
 import functools
 import inspect
 import json
@@ -150,10 +151,16 @@ class Loading:
 
     def open(self, heads: Path) -> "Likra":
         """The heads on their base."""
+        from likra.cli import quick
+
+        plain = parallel.world() == 1 and not (self.quantize or self.device == "auto" or self.trust_remote_code)
+        if plain:
+            quick.import_transformers()
         from likra.likra import Likra
 
         more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize)
-        return Likra.from_pretrained(heads, model=self.base, base_revision=self.base_revision, **more)
+        with quick.real_modules() if plain else contextlib.nullcontext():
+            return Likra.from_pretrained(heads, model=self.base, base_revision=self.base_revision, **more)
 
 
 _LOADING: dict[str, tuple[Any, Any]] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from likra.errors import InputError
-from likra.models.lora_config import as_fields, check_lora, lora_config
+from likra.models.lora_config import LoraShape, as_fields, check_lora, lora_config
 from likra.models.stack import ADAPT
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class TrainingConfig:
         num_train_epochs: Passes over each adapter's examples.
         lr_scheduler_type: One of `SCHEDULES`, after the warm-up.
         warmup_ratio: Share of an adapter's optimisation steps in which its learning rate rises linearly from zero.
-        lora: The adapters' shape, as PEFT has it; default: `lora_config()`.
+        lora: The adapters' shape, as PEFT has it; default: `lora_config()`. That of saved adapters is a `LoraShape`.
         adapt: `everywhere` or `completion`, see `likra.models.stack.ADAPT`.
         loss: One of `LOSSES`: the tokens that are learned.
         bf16: Compute in bfloat16 (autocast); weights and Adam's state stay in float32.
@@ -71,7 +71,7 @@ class TrainingConfig:
     num_train_epochs: int = 1
     lr_scheduler_type: str = "constant"
     warmup_ratio: float = 0.0
-    lora: "LoraConfig" = dataclasses.field(default_factory=lora_config)
+    lora: "LoraConfig | LoraShape" = dataclasses.field(default_factory=lora_config)
     adapt: str = "everywhere"
     loss: str = "completion"
     bf16: bool = False
@@ -149,4 +149,4 @@ class TrainingConfig:
         for name in ("adapt", "loss"):
             if found.get(name) == "answer":
                 found[name] = "completion"
-        return cls(lora=lora_config(**shape), **found)
+        return cls(lora=LoraShape(**shape), **found)
