@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import json
@@ -18,6 +19,8 @@ from rich.table import Table
 from likra.utils import parallel
 
 if TYPE_CHECKING:
+    from likra.hub.kept import KeptTables
+    from likra.hub.saved import Saved
     from likra.likra import Likra
     from likra.scoring.config import Scoring
     from likra.utils.runtime import Runtime
@@ -148,6 +151,22 @@ class Loading:
             find_heads(heads, self.revision)
         if self.base is not None:
             check_model(self.base)
+
+    def read(self, heads: Path) -> "Saved":
+        """The heads as they are saved, without their base and without torch."""
+        from likra.hub.saved import read_saved
+        from likra.utils.locations import find_heads
+
+        folder, _ = find_heads(heads, self.revision)
+        return read_saved(folder)
+
+    def kept_tables(self, saved: "Saved", cache: Path | None) -> "KeptTables | None":
+        """The tables of these heads in the cache; None where there can be none."""
+        from likra.hub.kept import KeptTables
+
+        if cache is None or parallel.world() > 1:
+            return None
+        return KeptTables.of(saved, cache, self.base, self.base_revision, dataclasses.asdict(self))
 
     def open(self, heads: Path) -> "Likra":
         """The heads on their base."""

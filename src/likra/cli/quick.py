@@ -131,7 +131,9 @@ class _Package(ModuleType):
 def _spec(name: str = "transformers", folder: Path | None = None) -> Any:
     if folder is None:
         return importlib.util.find_spec(name)
-    return importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    return importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
 
 
 @contextlib.contextmanager

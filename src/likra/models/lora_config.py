@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 ALL_LINEAR = "all-linear"
 
+#: Where adapters act.
+ADAPT: dict[str, str] = {
+    "everywhere": "plain LoRA, on every token (the paper)",
+    "completion": "only from the end of the prompt on; the prompt is read by the plain base, once for all adapters",
+}
+
 #: The shape of adapters unless another is asked for. The paper does not say its own; this is the common choice.
 DEFAULTS: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": ALL_LINEAR}
 
