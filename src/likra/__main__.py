@@ -1,5 +1,5 @@
 """`python -m likra`, for launchers that start modules."""
 
-from likra.cli.app import main
+from likra.cli.app import run
 
-main()
+run()

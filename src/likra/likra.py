@@ -38,13 +38,15 @@ from likra.scoring.calibration_error import CalibrationRecord, calibrate_on
 from likra.scoring.candidates import Candidate, candidates
 from likra.scoring.config import Scoring
 from likra.scoring.evaluation import Evaluation
+from likra.scoring.judge import Judge
 from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE, Likelihoods
 from likra.scoring.scores import READERS, check_weight, method_of
 from likra.training import provenance
 from likra.training.config import TrainingConfig
 from likra.training.dataset import Examples, TrainingSet
 from likra.training.fit import Run, fit
-from likra.training.trainer import CHECKPOINT_EVERY, Step
+from likra.training.step import Step
+from likra.training.trainer import CHECKPOINT_EVERY
 from likra.utils.files import new_folder
 from likra.utils.locations import find_heads
 from likra.utils.runtime import QUIET, Runtime
@@ -237,7 +239,7 @@ class Likra:
 
     def candidates(self, table: Likelihoods, scoring: Scoring | None = None) -> list[list[Candidate]]:
         """The scored candidates of every question of a table from `likelihoods`: arithmetic, no model."""
-        judged = self._evaluation(table, scoring)
+        judged = self._judge.evaluation(table, scoring)
         return candidates(judged, self.probable(scoring, table.meta.get("shots", 0), table.meta.get("style")))
 
     @alone_with_base
@@ -257,7 +259,7 @@ class Likra:
             **which: Which of the questions, after which examples (split, limit, shots, sampled_shots, few_shot).
         """
         questions, prompter = few_shot.with_few_shot(loaded(data), self.style, **which)
-        return self._evaluation(self.likelihoods(questions, prompter, runtime=runtime), scoring)
+        return self._judge.evaluation(self.likelihoods(questions, prompter, runtime=runtime), scoring)
 
     @alone_with_base
     def calibrate(
@@ -288,10 +290,7 @@ class Likra:
 
     def probable(self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None) -> Calibration | None:
         """What turns such scores into probabilities, if there is something; default: the scores of `score`."""
-        own, asked = self.calibration.calibration if self.calibration else None, scoring or Scoring()
-        scored_by = None if method_of(self.heads, asked.method) == method_of(self.heads) else asked.method
-        scores = (asked.weight_or(self.weight), asked.normalization, shots, style or self.style, scored_by)
-        return own if own and own.of(*scores) else None
+        return self._judge.probable(scoring, shots, style)
 
     @alone_with_base
     def generate(
@@ -353,8 +352,6 @@ class Likra:
             raise StateError("this Likra has no heads yet; call fit, or load one with from_pretrained.")
         return self.stack
 
-    def _evaluation(self, table: Likelihoods, scoring: Scoring | None) -> Evaluation:
-        own = scoring or Scoring()
-        method_of(self.heads, own.method)
-        positive, negative = (name if name in self.heads else None for name in (POSITIVE, NEGATIVE))
-        return Evaluation(table, positive, negative, own.weight_or(self.weight), own.normalization, own.method)
+    @property
+    def _judge(self) -> Judge:
+        return Judge(self.heads, self.weight, self.style, self.calibration)

@@ -1,11 +1,14 @@
 """The command line: `likra`."""
 
+import atexit
+import contextlib
 import io
 import logging
 import os
 import sys
+import threading
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -116,6 +119,23 @@ def main() -> None:
         _fail("out of memory; use a smaller model, --dtype bfloat16, or (train) a smaller --batch-size")
 
 
+def run() -> None:
+    """`main` as a process of its own, whose end does not take down every module of torch one by one."""
+    try:
+        main()
+        code: Any = 0
+    except SystemExit as end:
+        code = end.code or 0
+    if not isinstance(code, int) or any(not one.daemon for one in threading.enumerate()[1:]):
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe, which the usual end reports
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _fail(message: str) -> NoReturn:
     process = f" [process {parallel.rank()}]" if parallel.rank() else ""
     sys.stderr.write(f"likra: error:{process} {' '.join(message.split())}\n")
@@ -123,4 +143,4 @@ def _fail(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    run()

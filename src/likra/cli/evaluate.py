@@ -12,8 +12,13 @@ from likra.cli import options
 from likra.utils import parallel
 
 if TYPE_CHECKING:
+    from likra.data.question import Question
+    from likra.data.templates import Prompter
+    from likra.hub.saved import Saved
     from likra.scoring.abstention import AbstentionReport
     from likra.scoring.evaluation import Evaluation
+    from likra.scoring.likelihoods import Likelihoods
+    from likra.utils.runtime import Runtime
 
 
 @options.opens_heads
@@ -77,34 +82,31 @@ def evaluate(
     source.split(split)
 
     parallel.start()
-    likra = how.open(heads)
+    saved = how.read(heads)
 
+    from likra.data.few_shot import with_few_shot
     from likra.scoring.abstention import abstention_on
     from likra.training.provenance import remarks
 
-    judged = split or source.default_split
-    for remark in remarks(likra.training, likra.style, source, split, limit):
+    judged, judge = split or source.default_split, saved.judge
+    for remark in remarks(saved.training, saved.style, source, split, limit):
         options.note(remark)
-    probable = likra.probable(scoring, shots, source.style)
+    probable = judge.probable(scoring, shots, source.style)
     if min_confidence is not None and not probable:
         raise InputError(
             "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalization, --shots, "
             "and on data of this prompt template."
         )
-    fitted = likra.calibration
+    fitted = saved.calibration
     if fitted and probable and overlaps(fitted.asked, source.split(split)[:limit]):
         options.note(
             "these heads were calibrated on the questions judged here; they look better calibrated than they are"
         )
-    result = likra.evaluate(
-        source,
-        split=split,
-        shots=shots,
-        sampled_shots=sampled_shots,
-        limit=limit,
-        scoring=scoring,
-        runtime=options.runtime(memory, cache=not no_cache),
+    asked, prompter = with_few_shot(
+        source, saved.style, split=split, shots=shots, sampled_shots=sampled_shots, limit=limit
     )
+    runtime = options.runtime(memory, cache=not no_cache)
+    result = judge.evaluation(_likelihoods(heads, saved, asked, prompter, runtime, how), scoring)
     if parallel.rank() > 0:
         return
     if save_likelihoods:
@@ -113,10 +115,10 @@ def evaluate(
         from likra.hub.evaluations_file import record_evaluation
         from likra.hub.model_card import write_card
 
-        asked = {"data": source.name, "split": judged, "shots": shots}
-        asked["seen"] = overlaps(likra.training.get("asked", ""), result.likelihoods.questions)
+        about: dict[str, Any] = {"data": source.name, "split": judged, "shots": shots}
+        about["seen"] = overlaps(saved.training.get("asked", ""), result.likelihoods.questions)
         with locked(heads, seconds=60):  # who else records meanwhile must not overwrite this
-            record_evaluation({**asked, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
+            record_evaluation({**about, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)
             write_card(heads)
     known = abstention_on(result, probable, min_confidence)
     if json:
@@ -126,6 +128,28 @@ def evaluate(
     _show(result, judged, NORMALIZATIONS[normalization])
     if known:
         _show_sure(known)
+
+
+def _likelihoods(
+    heads: Path,
+    saved: "Saved",
+    questions: "list[Question]",
+    prompter: "Prompter",
+    runtime: "Runtime",
+    how: options.Loading,
+) -> "Likelihoods":
+    """From the cache, where it has them for these very files, without a model; else by the model."""
+    kept = how.kept_tables(saved, runtime.cache_folder)
+    if kept and (found := kept.get(questions, prompter)):
+        return found
+    from likra.hub.kept import warnings_of_likra
+
+    with warnings_of_likra() as said:
+        table = how.open(heads).likelihoods(questions, prompter, runtime=runtime)
+    # Not where something was said that is to be said each time, nor where a file was changed meanwhile.
+    if kept and not said and kept == how.kept_tables(saved, runtime.cache_folder):
+        kept.put(table, prompter)
+    return table
 
 
 def _show(result: "Evaluation", split: str, divided_by: str) -> None:

@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+import contextlib
+import dataclasses
 import functools
 import inspect
 import json
@@ -17,6 +19,8 @@ from rich.table import Table
 from likra.utils import parallel
 
 if TYPE_CHECKING:
+    from likra.hub.kept import KeptTables
+    from likra.hub.saved import Saved
     from likra.likra import Likra
     from likra.scoring.config import Scoring
     from likra.utils.runtime import Runtime
@@ -148,12 +152,34 @@ class Loading:
         if self.base is not None:
             check_model(self.base)
 
+    def read(self, heads: Path) -> "Saved":
+        """The heads as they are saved, without their base and without torch."""
+        from likra.hub.saved import read_saved
+        from likra.utils.locations import find_heads
+
+        folder, _ = find_heads(heads, self.revision)
+        return read_saved(folder)
+
+    def kept_tables(self, saved: "Saved", cache: Path | None) -> "KeptTables | None":
+        """The tables of these heads in the cache; None where there can be none."""
+        from likra.hub.kept import KeptTables
+
+        if cache is None or parallel.world() > 1:
+            return None
+        return KeptTables.of(saved, cache, self.base, self.base_revision, dataclasses.asdict(self))
+
     def open(self, heads: Path) -> "Likra":
         """The heads on their base."""
+        from likra.cli import quick
+
+        plain = parallel.world() == 1 and not (self.quantize or self.device == "auto" or self.trust_remote_code)
+        if plain:
+            quick.import_transformers()
         from likra.likra import Likra
 
         more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize)
-        return Likra.from_pretrained(heads, model=self.base, base_revision=self.base_revision, **more)
+        with quick.real_modules() if plain else contextlib.nullcontext():
+            return Likra.from_pretrained(heads, model=self.base, base_revision=self.base_revision, **more)
 
 
 _LOADING: dict[str, tuple[Any, Any]] = {

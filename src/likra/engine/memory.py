@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -159,5 +158,7 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: Python's, torch's, accelerate's list, or one told by its text."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    from accelerate.utils.memory import should_reduce_batch_size  # slow to import, and seldom needed
+
     text = str(error)
     return should_reduce_batch_size(RuntimeError(text)) or any(known in text.lower() for known in OUT_OF_MEMORY)

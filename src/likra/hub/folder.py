@@ -5,21 +5,23 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from likra import __version__
 from likra.data.templates import TEMPLATES
 from likra.errors import InputError
-from likra.models.adapters import write_adapter
-from likra.models.base import Base, sampled
-from likra.models.identity import Identity
-from likra.models.stack import ADAPT, HeadStack
+from likra.models.lora_config import ADAPT
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE
 from likra.scoring.scores import check_weight
 from likra.training.config import TrainingConfig
-from likra.training.trainer import Step
+from likra.training.step import Step
 from likra.utils.files import sha256
 from likra.utils.locations import CONFIG, EXTRAS, LOSSES, MANIFEST, WEIGHTS, check_heads
+
+if TYPE_CHECKING:
+    from likra.models.base import Base
+    from likra.models.identity import Identity
+    from likra.models.stack import HeadStack
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ FORMAT = 2  # of the manifest; raised when an older likra can no longer read it
 
 def write_heads(
     folder: Path,
-    stack: HeadStack,
+    stack: "HeadStack",
     names: Mapping[str, str],
     training_config: TrainingConfig,
     weight: float,
@@ -44,6 +46,8 @@ def write_heads(
         names: role (`positive`, `negative`) -> name of its head in the stack.
         training_config, weight, style, training, losses: As `Likra` has them.
     """
+    from likra.models.adapters import write_adapter
+
     for role, name in names.items():
         write_adapter(stack, name, folder / role)
     with (folder / LOSSES).open("w", encoding="utf-8") as log:
@@ -105,16 +109,23 @@ def _parsed(path: Path) -> dict[str, Any]:
         TrainingConfig.from_dict(manifest["training_config"])
         check_weight(manifest["weight"])
         _ = [manifest["base"][key] for key in ("name", "revision")]
-        _ = _identity(manifest["base"]) or manifest["base"]["fingerprint"]
+        _ = (
+            manifest["base"]["identity"]["digest"]
+            if "identity" in manifest["base"]
+            else manifest["base"]["fingerprint"]
+        )
         if manifest["prompt"]["style"] not in TEMPLATES or manifest["adapt"] not in ADAPT:
             raise ValueError("its prompt style, or what its adapters adapt, is unknown")
         if not isinstance(manifest["training"], dict):
             raise TypeError("training is not an object")
         manifest["invocation_tokens"] = tuple(map(int, manifest["invocation_tokens"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = newer or f"is damaged ({type(error).__name__}: {error}); copy the folder again."
-        raise InputError(f"{path}: {reason}") from None
+        raise (InputError(f"{path}: {newer}") if newer else _damaged(path, error)) from None
     return cast(dict[str, Any], manifest)
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: is damaged ({type(error).__name__}: {error}); copy the folder again.")
 
 
 def _bring_up_to_date(manifest: dict[str, Any]) -> None:
@@ -130,12 +141,17 @@ def _version(text: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", text)[:3]]
 
 
-def _identity(origin: dict[str, Any]) -> Identity | None:
+def _identity(folder: Path, origin: dict[str, Any]) -> "Identity | None":
     """The identity of the base in a manifest; None in old ones, which have a fingerprint."""
-    return Identity.from_dict(origin["identity"]) if "identity" in origin else None
+    from likra.models.identity import Identity
+
+    try:
+        return Identity.from_dict(origin["identity"]) if "identity" in origin else None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder / MANIFEST, error) from None
 
 
-def check_base(folder: Path, origin: dict[str, Any], base: Base) -> None:
+def check_base(folder: Path, origin: dict[str, Any], base: "Base") -> None:
     """Refuse a base that adapters were not trained on; warn where only its precision differs.
 
     Args:
@@ -146,7 +162,9 @@ def check_base(folder: Path, origin: dict[str, Any], base: Base) -> None:
     Raises:
         InputError: It is another one.
     """
-    told = _identity(origin)
+    from likra.models.base import sampled
+
+    told = _identity(folder, origin)
     if told:
         wrong, said = told.differences(base.identity())
     else:

@@ -6,18 +6,21 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from likra.errors import InputError
 from likra.hub.calibration_file import read_calibration, write_calibration
 from likra.hub.evaluations_file import read_evaluations
 from likra.hub.folder import check_base, read_manifest
-from likra.models.base import Base, Loading, load_base
 from likra.scoring.calibration_error import CalibrationRecord
+from likra.scoring.judge import Judge
 from likra.training.config import TrainingConfig
-from likra.training.trainer import Step
+from likra.training.step import Step
 from likra.utils.files import write_json
 from likra.utils.locations import EVALUATIONS, LOSSES
+
+if TYPE_CHECKING:
+    from likra.models.base import Base, Loading
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +50,14 @@ class Saved:
     calibration: CalibrationRecord | None
     evaluations: list[dict[str, Any]]
 
+    @property
+    def judge(self) -> Judge:
+        """What makes scores of the adapters' likelihoods."""
+        return Judge(tuple(self.folders), self.weight, self.style, self.calibration)
+
     def load_base(
-        self, model: str | Base | None, revision: str | None, token: str | None = None, **loading: Unpack[Loading]
-    ) -> Base:
+        self, model: "str | Base | None", revision: str | None, token: str | None = None, **loading: "Unpack[Loading]"
+    ) -> "Base":
         """The base that the adapters were trained on.
 
         Args:
@@ -61,6 +69,8 @@ class Saved:
         Raises:
             InputError: It cannot be loaded, or is another one.
         """
+        from likra.models.base import Base, load_base
+
         if isinstance(model, Base):
             base = model
         else:

@@ -5,8 +5,9 @@ import logging
 import re
 import textwrap
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,9 +22,6 @@ from likra.models.stack import HeadStack, HeadWeights, check_finite, target_path
 from likra.utils import hub_client
 from likra.utils.embedded import embedded_models
 from likra.utils.locations import CONFIG, WEIGHTS
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
 
 logger = logging.getLogger(__name__)
 
@@ -119,24 +117,36 @@ def _target_modules(stack: HeadStack) -> list[str]:
     return list(stack.layers) if others & set(leaves) else leaves
 
 
-def adapter_config(folder: Path) -> "LoraConfig":
-    """The configuration of a PEFT LoRA adapter.
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What is read of a PEFT LoRA adapter's configuration; a field that the file lacks is as PEFT would have it."""
+
+    r: int = 8
+    lora_alpha: float = 8
+    use_rslora: bool = False
+    alora_invocation_tokens: list[int] | None = None
+    rank_pattern: dict[str, int] | None = None
+    target_parameters: list[str] | None = None
+    base_model_name_or_path: str | None = None
+    revision: str | None = None
+
+
+def adapter_config(folder: Path) -> AdapterConfig:
+    """The configuration of a PEFT LoRA adapter. (PEFT itself is slow to import, and drops fields it does not know.)
 
     Raises:
         InputError: It is missing, damaged, or of a kind that a head cannot be.
     """
-    from peft import LoraConfig, PeftConfig, PeftType
-
     path = folder / CONFIG
     if not path.exists():
         raise InputError(f"{path}: is missing; a head is a folder with {CONFIG} and {WEIGHTS}.")
     try:
-        fields = dict(json.loads(path.read_text(encoding="utf-8")))  # PEFT drops fields that it does not know
-        config = PeftConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError, KeyError, ImportError) as error:
+        fields = dict(json.loads(path.read_text(encoding="utf-8")))
+        kind = fields["peft_type"]
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: is not an adapter configuration ({' '.join(str(error).split())[:120]}).") from None
-    if config.peft_type != PeftType.LORA or not isinstance(config, LoraConfig):
-        raise InputError(f"{path}: is a {config.peft_type} adapter; heads are LoRA adapters.")
+    if kind != "LORA":
+        raise InputError(f"{path}: is a {kind} adapter; heads are LoRA adapters.")
     first = fields.get("init_lora_weights")
     if not (first is None or isinstance(first, bool) or str(first).lower() in _FIRST_WEIGHTS):
         raise InputError(
@@ -150,6 +160,7 @@ def adapter_config(folder: Path) -> "LoraConfig":
     ]
     if used:
         raise InputError(f"{path}: uses {', '.join(used)}, which a head does not have; train plain LoRA.")
+    config = AdapterConfig(**{name: fields[name] for name in AdapterConfig.__dataclass_fields__ if name in fields})
     alpha, tokens = config.lora_alpha, config.alora_invocation_tokens or []
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not abs(alpha) < 1e30:
         raise InputError(f"{path}: its lora_alpha is {json.dumps(alpha)}, which is not a number; correct it.")
@@ -188,7 +199,7 @@ def _same_model(one: str, other: str) -> bool:
     return not both_hub and first.rsplit("/", 1)[-1].lower() == second.rsplit("/", 1)[-1].lower()
 
 
-def invocation(config: "LoraConfig") -> tuple[int, ...]:
+def invocation(config: AdapterConfig) -> tuple[int, ...]:
     """The tokens from which on an Activated LoRA acts; empty for plain LoRA."""
     return tuple(config.alora_invocation_tokens or ())
 

@@ -17,6 +17,7 @@ from likra.data.vocabulary import check_embedded, check_vocabulary
 from likra.errors import InputError
 from likra.models.identity import Identity
 from likra.models.thread_lock import alone
+from likra.models.unchanged import watch
 from likra.utils import hub_client, parallel
 from likra.utils.embedded import embedded_models
 from likra.utils.locations import check_model
@@ -46,7 +47,7 @@ class Base:
     _fingerprint: str | None = field(default=None, init=False, repr=False)
 
     def identity(self) -> Identity:
-        """What tells it from other bases, as it is now: every weight is read."""
+        """What tells it from other bases, as it is now: every weight is read that may have changed since it was."""
         found = Identity.of(self.model, self.tokenizer, self.files)
         self._fingerprint = self._fingerprint or found.digest
         return found
@@ -219,6 +220,7 @@ def as_base(model: PreTrainedModel, tokenizer: Any, *, name: str | None = None) 
     check_vocabulary(tokenizer, name or model.config.name_or_path or type(model).__name__)
     model.requires_grad_(False)
     model.eval()
+    watch(model)
     return Base(
         model=model,
         tokenizer=tokenizer,

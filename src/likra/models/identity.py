@@ -15,6 +15,7 @@ import transformers
 from torch import nn
 
 from likra.models.lora import StackedLora
+from likra.models.unchanged import Checksums
 from likra.utils.files import sha256
 
 #: Fields of a model's configuration that change nothing that is computed here. Beside them: those that begin with an
@@ -83,12 +84,29 @@ def checksum(tensor: torch.Tensor, *rounding: torch.dtype) -> str:
     return f"{int(total) % 2**64:016x}"
 
 
+def _values(tensor: torch.Tensor) -> str:
+    return checksum(tensor, torch.float32) if tensor.dtype in _FLOATS else checksum(tensor)
+
+
+#: Of values in float32, to which half precision is widened without loss; of all bits of a quantised tensor.
+CHECKSUMS = Checksums(_values)
+
+
+def content(model: nn.Module) -> str:
+    """Digest of every bit of a model's parameters and buffers, as they are now."""
+    digest = hashlib.sha256()
+    for name, tensor in {**dict(model.named_buffers()), **dict(weights_of(model))}.items():
+        found = checksum(tensor) if tensor.dtype == torch.float64 else CHECKSUMS.of(tensor)
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {found}".encode())
+    return digest.hexdigest()
+
+
 def weights_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """A model's parameters and buffers by name, as they would be named if it carried no heads."""
     heads = [f"{path}." for path, module in model.named_modules() if isinstance(module, StackedLora)]
     own = {f"{path}base.": path for path in heads}
     hidden = {f"{path}{side}" for path in heads for side in "ab"}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in model.state_dict(keep_vars=True).items():
         if isinstance(tensor, torch.Tensor) and name not in hidden:
             path, dot, leaf = name.rpartition(".")
             yield own.get(path + dot, path + dot) + leaf, tensor
@@ -114,13 +132,13 @@ class Weight:
     def of(cls, tensor: torch.Tensor) -> Self:
         shape = "x".join(map(str, tensor.shape)) or "1"
         if tensor.dtype not in _FLOATS:
-            return cls(shape, str(tensor.dtype).removeprefix("torch."), checksum(tensor), lambda: ("-", "-"))
+            return cls(shape, str(tensor.dtype).removeprefix("torch."), CHECKSUMS.of(tensor), lambda: ("-", "-"))
 
         @cache
         def rounded() -> tuple[str, ...]:
             return tuple(checksum(tensor, torch.float32, dtype, torch.float32) for dtype in _ROUNDED)
 
-        return cls(shape, "float", checksum(tensor, torch.float32), rounded)
+        return cls(shape, "float", CHECKSUMS.of(tensor), rounded)
 
 
 @dataclass(frozen=True)

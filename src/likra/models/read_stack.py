@@ -6,7 +6,7 @@ from pathlib import Path
 from likra.errors import InputError
 from likra.models.adapters import adapter_config, adapter_weights, check_layers, invocation, read_adapter
 from likra.models.base import Base
-from likra.models.lora_config import lora_config
+from likra.models.lora_config import LoraShape
 from likra.models.stack import HeadStack
 
 
@@ -36,7 +36,7 @@ def read_stack(
         check_layers(folder, weights[name], base)
     paths = dict.fromkeys(path for own in weights.values() for path in own)
     rank = max(a.shape[0] for own in weights.values() for a, _ in own.values())
-    shape = lora_config(r=rank, target_modules=list(paths))
+    shape = LoraShape(r=rank, target_modules=list(paths))
     stack = HeadStack(base, list(folders), lora=shape, adapt=adapt, invocation_tokens=invocation_tokens)
     try:
         for name, folder in folders.items():

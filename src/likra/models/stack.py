@@ -15,15 +15,9 @@ from likra.data.tokens import TokenizedExample
 from likra.errors import InputError, StateError
 from likra.models.base import Base
 from likra.models.lora import Route, StackedLora, is_linear
-from likra.models.lora_config import ALL_LINEAR, check_lora, lora_config, scaling_of
+from likra.models.lora_config import ADAPT, ALL_LINEAR, LoraShape, check_lora, lora_config, scaling_of
 from likra.models.thread_lock import alone, alone_with_base, lock_of
 from likra.scoring.likelihoods import BASE
-
-#: Where adapters act.
-ADAPT: dict[str, str] = {
-    "everywhere": "plain LoRA, on every token (the paper)",
-    "completion": "only from the end of the prompt on; the prompt is read by the plain base, once for all adapters",
-}
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -61,7 +55,7 @@ class HeadStack:
         base: Base,
         names: Sequence[str],
         *,
-        lora: "LoraConfig | None" = None,
+        lora: "LoraConfig | LoraShape | None" = None,
         adapt: str = "everywhere",
         invocation_tokens: Sequence[int] = (),
         seeds: Sequence[int] | None = None,
@@ -231,7 +225,7 @@ class HeadStack:
             stack = HeadStack(
                 self.base,
                 names,
-                lora=lora_config(r=max([rank, *ranks.values()]), target_modules=list(layers)),
+                lora=LoraShape(r=max([rank, *ranks.values()]), target_modules=list(layers)),
                 adapt=self.adapt,
                 invocation_tokens=self.invocation_tokens,
             )

@@ -11,27 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from likra.errors import InputError
+from likra.training.step import Step
 from likra.utils.files import new_file, sha256, write_json
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one optimisation step did.
-
-    Attributes:
-        step: Number of the step, from 1.
-        losses: adapter -> mean loss in nats per predicted token, for the adapters that trained.
-        rates: adapter -> learning rate.
-        examples: adapter -> examples seen so far, all epochs counted.
-    """
-
-    step: int
-    losses: dict[str, float]
-    rates: dict[str, float]
-    examples: dict[str, int]
-
-    def as_json(self) -> str:
-        return json.dumps(vars(self))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from likra.errors import InputError
-from likra.models.lora_config import as_fields, check_lora, lora_config
-from likra.models.stack import ADAPT
+from likra.models.lora_config import ADAPT, LoraShape, as_fields, check_lora, lora_config
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -50,8 +49,8 @@ class TrainingConfig:
         num_train_epochs: Passes over each adapter's examples.
         lr_scheduler_type: One of `SCHEDULES`, after the warm-up.
         warmup_ratio: Share of an adapter's optimisation steps in which its learning rate rises linearly from zero.
-        lora: The adapters' shape, as PEFT has it; default: `lora_config()`.
-        adapt: `everywhere` or `completion`, see `likra.models.stack.ADAPT`.
+        lora: The adapters' shape, as PEFT has it; default: `lora_config()`. That of saved adapters is a `LoraShape`.
+        adapt: `everywhere` or `completion`, see `likra.models.ADAPT`.
         loss: One of `LOSSES`: the tokens that are learned.
         bf16: Compute in bfloat16 (autocast); weights and Adam's state stay in float32.
         gradient_checkpointing: Recompute layers' outputs in the backward pass, to save memory.
@@ -71,7 +70,7 @@ class TrainingConfig:
     num_train_epochs: int = 1
     lr_scheduler_type: str = "constant"
     warmup_ratio: float = 0.0
-    lora: "LoraConfig" = dataclasses.field(default_factory=lora_config)
+    lora: "LoraConfig | LoraShape" = dataclasses.field(default_factory=lora_config)
     adapt: str = "everywhere"
     loss: str = "completion"
     bf16: bool = False
@@ -149,4 +148,4 @@ class TrainingConfig:
         for name in ("adapt", "loss"):
             if found.get(name) == "answer":
                 found[name] = "completion"
-        return cls(lora=lora_config(**shape), **found)
+        return cls(lora=LoraShape(**shape), **found)

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from likra.data.canonical import composed
 from likra.data.negatives import negatives as make_negatives
@@ -14,8 +14,10 @@ from likra.data.sources import Source, right_answers
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
 from likra.errors import InputError
-from likra.models.base import Base
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE
+
+if TYPE_CHECKING:
+    from likra.models.base import Base
 
 Data = Source | Sequence[Question] | Sequence[Example]
 
@@ -47,7 +49,7 @@ class TrainingSet:
     @classmethod
     def of(
         cls,
-        base: Base,
+        base: "Base",
         adapters: Sequence[str],
         data: Data,
         *,
@@ -132,7 +134,7 @@ def _side(examples: Sequence[Example], adapter: str, name: str) -> list[Example]
     return found
 
 
-def _tokens(base: Base, adapter: str, examples: Sequence[Example]) -> list[TokenizedExample]:
+def _tokens(base: "Base", adapter: str, examples: Sequence[Example]) -> list[TokenizedExample]:
     pairs = []
     for index, example in enumerate(examples):
         try:
