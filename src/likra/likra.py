@@ -110,7 +110,7 @@ class Likra:
             role: `sft-likra` (both adapters), `base-likra` (no positive one: the base takes its place), or `sft`.
             training_config: How to train; default: as the paper did.
             weight, style: w in L+ - w * L-, and the prompt template of `score`; `fit` takes over that of its data.
-            **loading: As `load_base` takes it (revision, dtype, device, quantize, trust_remote_code).
+            **loading: As `load_base` takes it (revision, dtype, precision, device, quantize, trust_remote_code).
         """
         if role not in ROLES:
             raise InputError(f"role must be one of {', '.join(ROLES)}, got {role!r}.")

@@ -55,6 +55,7 @@ def mine(
     dtype: options.Dtype = None,
     device: options.Device = None,
     quantize: options.Quantize = None,
+    precision: options.Precision = "auto",
     memory: options.Memory = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
@@ -106,7 +107,7 @@ def mine(
     check_style(source.style)
     config = MiningConfig(tuple(kind), per_question, tries, temperature, max_tokens, seed)
     with locked(unfinished(out)):
-        base = load_base(model, **options.loading(revision, dtype, device, trust_remote_code, quantize))
+        base = load_base(model, **options.loading(revision, dtype, device, trust_remote_code, quantize, precision))
         in_bytes = options.in_bytes(memory)
         with progress_bar("Sampling", "answers", shown="sampled" in kind) as move:
             mined = mine_answers(

@@ -57,6 +57,15 @@ Dtype = Annotated[
     str | None,
     typer.Option(help="float32, bfloat16 or float16. [default: float32 on a CPU, the checkpoint's own on a GPU]"),
 ]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|float32|fast",
+        help="How base and heads are read, whatever the weights are stored in. auto: the fastest way whose rounding "
+        "moves the ratio by at most 5% of its spread, found by measuring. float32: in float32 throughout. fast: "
+        "half-precision products of what base and heads differ in.",
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -123,10 +132,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else 
 
 
 def loading(
-    revision: str | None, dtype: str | None, device: str | None, trust_remote_code: bool, quantize: str | None = None
+    revision: str | None,
+    dtype: str | None,
+    device: str | None,
+    trust_remote_code: bool,
+    quantize: str | None = None,
+    precision: str = "auto",
 ) -> dict[str, Any]:
     """Keyword arguments of `load_base`, or of `Likra.from_pretrained`; what is not given is left to it."""
     given = {"revision": revision, "dtype": dtype, "device": device, "quantize": quantize}
+    given |= {"precision": None if precision == "auto" else precision}
     return {key: value for key, value in given.items() if value} | {"trust_remote_code": trust_remote_code}
 
 
@@ -140,6 +155,7 @@ class Loading:
     dtype: str | None
     device: str | None
     quantize: str | None
+    precision: str
     trust_remote_code: bool
 
     def check(self, heads: Path) -> None:
@@ -177,7 +193,7 @@ class Loading:
             quick.import_transformers()
         from likra.likra import Likra
 
-        more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize)
+        more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize, self.precision)
         with quick.real_modules() if plain else contextlib.nullcontext():
             return Likra.from_pretrained(heads, model=self.base, base_revision=self.base_revision, **more)
 
@@ -189,6 +205,7 @@ _LOADING: dict[str, tuple[Any, Any]] = {
     "dtype": (Dtype, None),
     "device": (Device, None),
     "quantize": (Quantize, None),
+    "precision": (Precision, "auto"),
     "trust_remote_code": (TrustRemoteCode, False),
 }
 

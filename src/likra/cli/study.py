@@ -96,6 +96,7 @@ def _command(name: str) -> TyperCommand:
         dtype: options.Dtype = None,
         device: options.Device = None,
         quantize: options.Quantize = None,
+        precision: options.Precision = "auto",
         memory: options.Memory = None,
         trust_remote_code: options.TrustRemoteCode = False,
         **of_study: Any,
@@ -113,7 +114,7 @@ def _command(name: str) -> TyperCommand:
 
         check_normalization(normalisation)
         check_weight(weight)
-        loading = options.loading(revision, dtype, device, trust_remote_code, quantize)
+        loading = options.loading(revision, dtype, device, trust_remote_code, quantize, precision)
         if not trust_remote_code:
             del loading["trust_remote_code"]
         tasks = tuple(

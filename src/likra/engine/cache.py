@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,25 +36,45 @@ class Cache:
         self._pairs = len(pairs)
         self._common = {"model": _model(base), "tokens": [(pair.context, pair.completion) for pair in pairs]}
 
-    def _path(self, name: str) -> Path:
-        head = self._stack.digest(name) if self._stack and name != BASE else None
-        return self._folder / f"{key(**self._common, head=head)[:40]}.safetensors"
+    def _path(self, name: str, **reading: Any) -> Path:
+        heads = [self._digest(other) for other in (name, *reading.pop("beside"))]
+        return self._folder / f"{key(**self._common, heads=heads, **reading)[:40]}.safetensors"
 
-    def get(self, name: str) -> NDArray[np.float64] | None:
-        """Log-likelihoods [pairs] under one reader, or None. A damaged file counts as none."""
+    def _digest(self, name: str) -> str | None:
+        return self._stack.digest(name) if self._stack and name != BASE else None
+
+    def get(self, name: str, **reading: Any) -> "Entry | None":
+        """What is kept of one reader, or None. A damaged file counts as none.
+
+        Args:
+            name: Who reads.
+            **reading: The `way` of reading, and who is read `beside` where that counts.
+        """
         try:
-            values: NDArray[np.float64] = load_file(self._path(name))["logprob"]
-        except (SafetensorError, OSError, KeyError):
+            found = load_file(self._path(name, **reading))
+            entry = Entry(found["logprob"], float(found["rounding"][0]) if "rounding" in found else None)
+        except (SafetensorError, OSError, KeyError, IndexError):
             return None
-        return values if values.shape == (self._pairs,) else None
+        return entry if entry.values.shape == (self._pairs,) else None
 
-    def put(self, name: str, values: NDArray[np.float64]) -> None:
+    def put(self, name: str, values: NDArray[np.float64], *, rounding: float | None = None, **reading: Any) -> None:
         """Keep log-likelihoods [pairs]; a folder that cannot be written to is a warning."""
+        arrays = {"logprob": np.ascontiguousarray(values)}
+        if rounding is not None:
+            arrays["rounding"] = np.array([rounding])
         try:
-            with new_file(self._path(name)) as work:
-                save_file({"logprob": np.ascontiguousarray(values)}, work)
+            with new_file(self._path(name, **reading)) as work:
+                save_file(arrays, work)
         except InputError as error:
             logger.warning("likelihoods are not kept: %s", error)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Log-likelihoods [pairs] of one reader, and the rounding that was measured as they were read."""
+
+    values: NDArray[np.float64]
+    rounding: float | None
 
 
 def _model(base: Base) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The log-likelihoods of questions' choices under a base and its adapters."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,25 @@ from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
 from likra.engine.cache import Cache
 from likra.engine.memory import Budget
+from likra.engine.precision import FLOAT32, FLOAT64, STORED, WAYS, Way, choose, computes_in_float32
+from likra.engine.product_speed import ProductSpeed
 from likra.engine.reader import reader_of
+from likra.engine.tree import Tree
 from likra.errors import InputError
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.models.thread_lock import alone
 from likra.scoring.likelihoods import BASE, Likelihoods
+from likra.scoring.rounding import rounding as rounding_of
 from likra.utils import parallel
 
+logger = logging.getLogger(__name__)
+
 Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+_SAMPLE = 8  # questions that rounding is measured on, at most
+_FEW = 100  # questions below which rounding in float32 is not measured
 
 
 @alone(lambda base, *_, **__: base.model)
@@ -35,14 +46,14 @@ def score(
     *,
     memory: int | None = None,
     cache: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
     meta: dict[str, Any] | None = None,
 ) -> Likelihoods:
     """Log-likelihoods of every choice of every question under `heads`.
 
     Each distinct token is read once: what prompts and candidates have in common is one path of a prefix tree, and with
     heads of `adapt="completion"` the prompts are read once for the base and all heads. What is not
-    in the cache is read in the same batch; log-softmax is taken in float32. Heads that are the same function, bit for
+    in the cache is read in the same batch, in the base's `precision`; log-softmax is taken in float32. Heads that are the same function, bit for
     bit, are run once, so that their likelihoods are equal to the last bit (design idea 4).
 
     Args:
@@ -55,7 +66,8 @@ def score(
             that of a GPU. Running out of memory halves what is read at once.
         cache: Folder in which likelihoods are kept by content, so that what was read once is not read again.
         progress: Called with (questions done, questions in all) after each batch.
-        meta: Kept in the table.
+        meta: Kept in the table, beside `precision` (the way they were read, one of `likra.engine.precision.WAYS`) and
+            `rounding` (`likra.scoring.rounding`, measured on some of the questions; None where it was not).
 
     Raises:
         InputError: A candidate cannot be tokenized, is longer than the model's context, or a likelihood is not finite.
@@ -68,45 +80,12 @@ def score(
     """
     if not questions:
         raise InputError("there are no questions to score.")
-    pairs = [encode_question(base, question, prompter) for question in questions]
-    distinct = _distinct(stack, heads)
-    # Candidates of the same tokens are read once; in the order of their tokens, so that the order of choices and
-    # questions changes no bit.
-    keys = sorted({(pair.context, pair.completion) for places in pairs for pair in places})
-    names = list(dict.fromkeys(distinct.values()))
+    encoded = [encode_question(base, question, prompter) for question in questions]
+    work = _Work(base, stack, questions, encoded, _distinct(stack, heads), memory)
     progress(0, len(questions))
-    run = _Run(
-        base,
-        stack,
-        [TokenizedExample(*key) for key in keys],
-        memory,
-        lambda done: progress(len(questions) * done // len(keys), len(questions)),
-    )
-    total_AP = run.cached_or_read(names, cache)
-    place = {key: index for index, key in enumerate(keys)}
-
-    shape = (len(questions), max(len(question.choices) for question in questions))
-    table = Likelihoods(
-        tuple(heads),
-        list(questions),
-        np.full((len(heads), *shape), np.nan),
-        np.zeros(shape, dtype=np.int64),
-        np.zeros(shape, dtype=np.int64),
-        dict(meta or {}),
-    )
-    for row, places in enumerate(pairs):
-        for column, pair in enumerate(places):
-            table.tokens_QC[row, column] = len(pair.completion)
-            table.cut_QC[row, column] = pair.cut
-            for index, name in enumerate(heads):
-                value = total_AP[names.index(distinct[name]), place[pair.context, pair.completion]]
-                if not np.isfinite(value):
-                    raise InputError(
-                        f"{questions[row].name}, choice {column}: its log-likelihood under {name!r} is "
-                        f"{value}; load the model with dtype float32."
-                    )
-                table.logprob_HQC[index, row, column] = value
-    return table
+    values = _cached_or_read(work, cache, progress)
+    progress(len(questions), len(questions))
+    return work.table(values, {**(meta or {}), "precision": values.way, "rounding": values.rounding})
 
 
 def encode_question(base: Base, question: Question, prompter: Prompter) -> list[TokenizedExample]:
@@ -139,53 +118,180 @@ def _distinct(stack: HeadStack | None, heads: Sequence[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Summed log-likelihoods [names, P] of P pairs under a base and its adapters.
+class _Work:
+    """What is to be read.
 
     Attributes:
         base, stack: Who reads.
-        pairs: What is read, in the order of its tokens.
+        questions: The questions.
+        encoded: The tokens of their choices.
+        same: For each adapter that was asked for, the one that is read in its place (`_distinct`).
         memory: Bytes that reading may take.
-        progress: Called with the number of pairs that are done.
     """
 
     base: Base
     stack: HeadStack | None
-    pairs: Sequence[TokenizedExample]
+    questions: Sequence[Question]
+    encoded: Sequence[Sequence[TokenizedExample]]
+    same: Mapping[str, str]
     memory: int | None
-    progress: Callable[[int], None]
 
-    def cached_or_read(self, names: Sequence[str], cache: Path | None) -> Floats:
-        """From the cache where it has them; what is read anew is kept there."""
-        kept = Cache(cache, self.base, self.stack, self.pairs) if cache and parallel.rank() == 0 else None
-        found = {name: kept.get(name) for name in names} if kept else {}
-        found = parallel.gather(found)[0]  # the first process's disk counts
-        missing = [name for name in names if found.get(name) is None]
-        if missing:
-            for name, total_P in zip(missing, self.read_in_parallel(missing), strict=True):
-                found[name] = total_P
-                if kept:
-                    kept.put(name, total_P)
-        self.progress(len(self.pairs))
-        return np.stack([found[name] for name in names])
+    @cached_property
+    def names(self) -> list[str]:
+        """Who is read."""
+        return list(dict.fromkeys(self.same.values()))
 
-    def read_in_parallel(self, names: Sequence[str]) -> Floats:
+    @cached_property
+    def pairs(self) -> list[TokenizedExample]:
+        """What is read: candidates of the same tokens once; in the order of their tokens, so that the order of choices
+        and questions changes no bit."""
+        keys = sorted({(pair.context, pair.completion) for places in self.encoded for pair in places})
+        return [TokenizedExample(*key) for key in keys]
+
+    @cached_property
+    def num_tokens(self) -> int:
+        """Distinct tokens."""
+        return len(Tree.of([(pair.inputs, 0) for pair in self.pairs]))
+
+    def sample(self, count: int) -> "_Work":
+        """Some of the questions, evenly spaced."""
+        rows = np.linspace(0, len(self.questions) - 1, count).astype(int).tolist()
+        some = [self.questions[row] for row in rows], [self.encoded[row] for row in rows]
+        return _Work(self.base, self.stack, *some, self.same, self.memory)
+
+    def read(self, names: Sequence[str], way: Way, progress: Progress, pairs: Sequence[TokenizedExample]) -> Floats:
+        """Log-likelihoods [names, P] of some pairs, read here."""
+        longest = max(len(pair.inputs) for pair in pairs)
+        reader = reader_of(self.base, self.stack, longest, way=way)
+        budget = Budget.of(self.base.model, self.memory, len(names), longest)
+        return reader.loglikelihoods(pairs, names, budget, lambda done: progress(done, len(pairs)))
+
+    def read_in_parallel(self, names: Sequence[str], way: Way, progress: Progress) -> Floats:
         """In a data parallel run each process reads neighbours in the order of tokens, which share most."""
         if parallel.world() == 1:
-            return self.read(names)
+            return self.read(names, way, progress, self.pairs)
         lengths = np.cumsum([len(pair.inputs) for pair in self.pairs])
         owner_P = np.minimum(lengths * parallel.world() // (lengths[-1] + 1), parallel.world() - 1)
         mine = [pair for pair, owner in zip(self.pairs, owner_P, strict=True) if owner == parallel.rank()]
+        own = self.read(names, way, progress, mine) if mine else np.zeros((len(names), 0))
+        return np.concatenate(parallel.gather(own), axis=1)
 
-        def shown(done: int) -> None:
-            self.progress(done * len(self.pairs) // len(mine))
+    def table(self, values: "_Values", meta: dict[str, Any]) -> Likelihoods:
+        """The likelihoods of every choice.
 
-        own = dataclasses.replace(self, pairs=mine, progress=shown)
-        return np.concatenate(parallel.gather(own.read(names) if mine else np.zeros((len(names), 0))), axis=1)
+        Raises:
+            InputError: One is not finite.
+        """
+        place = {(pair.context, pair.completion): index for index, pair in enumerate(self.pairs)}
+        shape = (len(self.questions), max(len(question.choices) for question in self.questions))
+        table = Likelihoods(
+            tuple(self.same),
+            list(self.questions),
+            np.full((len(self.same), *shape), np.nan),
+            np.zeros(shape, dtype=np.int64),
+            np.zeros(shape, dtype=np.int64),
+            meta,
+        )
+        for row, places in enumerate(self.encoded):
+            for column, pair in enumerate(places):
+                table.tokens_QC[row, column] = len(pair.completion)
+                table.cut_QC[row, column] = pair.cut
+                for index, (name, read) in enumerate(self.same.items()):
+                    value = values.of[read][place[pair.context, pair.completion]]
+                    if not np.isfinite(value):
+                        raise InputError(
+                            f"{self.questions[row].name}, choice {column}: its log-likelihood under {name!r} is "
+                            f"{value}; load the model with dtype float32."
+                        )
+                    table.logprob_HQC[index, row, column] = value
+        return table
 
-    def read(self, names: Sequence[str]) -> Floats:
-        """By the model, here."""
-        longest = max(len(pair.inputs) for pair in self.pairs)
-        reader = reader_of(self.base, self.stack, longest)
-        budget = Budget.of(self.base.model, self.memory, len(names), longest)
-        return reader.loglikelihoods(self.pairs, names, budget, self.progress)
+
+@dataclass(frozen=True)
+class _Values:
+    """Log-likelihoods [P] by who is read, the name of the way they were read, and its measured rounding."""
+
+    of: Mapping[str, Floats]
+    way: str
+    rounding: float | None
+
+
+def _cached_or_read(work: _Work, folder: Path | None, progress: Progress) -> _Values:
+    """From the cache where it has them; what is read anew is kept there."""
+
+    def shown(done: int, total: int) -> None:
+        progress(len(work.questions) * done // total, len(work.questions))
+
+    kept = Cache(folder, work.base, work.stack, work.pairs) if folder and parallel.rank() == 0 else None
+    found = parallel.gather(_kept(work, kept) if kept else None)[0]  # the first process's disk counts
+    if isinstance(found, _Values):
+        return found
+    way, rounding = parallel.gather(_chosen(work, folder) if parallel.rank() == 0 else None)[0]
+    have: dict[str, Floats] = found if found and not WAYS[way].compares else {}
+    missing = [name for name in work.names if name not in have]
+    read = work.read_in_parallel(missing, WAYS[way], shown)
+    for name, values_P in zip(missing, read, strict=True):
+        have[name] = values_P
+        if kept:
+            kept.put(name, values_P, **_reading(work, WAYS[way]), rounding=rounding)
+    return _Values(have, way, rounding)
+
+
+def _kept(work: _Work, kept: Cache) -> "_Values | dict[str, Floats]":
+    """What the cache has: all that is asked for, or some of it as read in float32, which serves beside any."""
+    ways = [FLOAT32, *([] if work.base.precision == "float32" else [*WAYS.values()])]
+    some: dict[str, Floats] = {}
+    for way in dict.fromkeys(ways):
+        if work.base.precision == "fast" and way is FLOAT32:
+            continue
+        all_of = {name: kept.get(name, **_reading(work, way)) for name in work.names}
+        have = {name: entry for name, entry in all_of.items() if entry}
+        if len(have) == len(work.names):
+            roundings = [entry.rounding for entry in have.values() if entry.rounding is not None]
+            return _Values(
+                {name: entry.values for name, entry in have.items()}, way.name, max(roundings, default=None)
+            )
+        if way is FLOAT32:
+            some = {name: entry.values for name, entry in have.items()}
+    return some
+
+
+def _reading(work: _Work, way: Way) -> dict[str, Any]:
+    """What likelihoods depend on by the way they are read: those beside them too, where it compares."""
+    return {"way": way.name, "beside": work.names if way.compares else []}
+
+
+def _chosen(work: _Work, folder: Path | None) -> tuple[str, float | None]:
+    """The way to read, by the base's precision, and its measured rounding."""
+    model, count = work.base.model, len(work.questions)
+    if not computes_in_float32(model):
+        return STORED.name, None
+    small = work.sample(min(_SAMPLE, count // 8)) if count >= 16 else None
+
+    def measured(way: Way, exact: Way = FLOAT32, sample: _Work | None = small) -> float | None:
+        return _rounding(sample, way, exact) if sample else None
+
+    speed = ProductSpeed(model, len(work.names), folder)
+    precision = "float32" if work.base.precision == "auto" and speed.is_small else work.base.precision
+    way, rounding = choose(model, precision, speed.seconds, measured if small else None)
+    if way is FLOAT32 and count >= _FEW and model.device.type != "mps":
+        # float64 takes twice as long: only of so few that it is not felt.
+        few = work.sample(min(_SAMPLE, count // (_FEW // 2)))
+        if few.num_tokens * 20 <= work.num_tokens:
+            rounding = measured(FLOAT32, FLOAT64, few)
+    elif rounding is None and way is not FLOAT32:
+        rounding = measured(way)
+    return way.name, rounding
+
+
+def _rounding(sample: _Work, way: Way, exact: Way) -> float | None:
+    """What one way rounds away, against another; None where the model cannot be read so."""
+    tables = []
+    for one in (way, exact):
+        try:
+            read = sample.read(sample.names, one, lambda done, total: None, sample.pairs)
+        except (RuntimeError, TypeError, ValueError):
+            logger.debug("reading in %s failed", one.name, exc_info=True)
+            return None
+        tables.append(sample.table(_Values(dict(zip(sample.names, read, strict=True)), one.name, None), {}))
+    return rounding_of(*tables)

@@ -23,6 +23,8 @@ from likra.models.lora import StackedLora
 
 logger = logging.getLogger(__name__)
 
+_FOUND = "_likra_computes_in_float32"  # set on the model
+
 #: A rounding error of the ratio that is accepted, as a share of its spread within questions.
 ACCEPTED = 0.05
 
@@ -80,14 +82,6 @@ WAYS = {
     for way in (FLOAT32, DIFFERENCE, DIFFERENCE_FROM_EXACT, SPLIT, TF32, ROUNDED, STORED, FLOAT64)
 }
 
-#: precision -> what it does.
-PRECISIONS: dict[str, str] = {
-    "auto": "the fastest way of reading whose rounding moves the ratio by at most 5% of its spread, found by measuring",
-    "float32": "float32 throughout, whatever the weights are stored in",
-    "fast": "half-precision products of what base and adapters differ in, without measuring first",
-}
-
-
 def faithful(model: PreTrainedModel) -> list[Way]:
     """Ways that need no measuring: their rounding is that of float32, or far below 1% of any ratio's spread."""
     halved = all(p.dtype in HALF for p in model.parameters() if p.dim() > 1 and p.is_floating_point())
@@ -109,7 +103,7 @@ def choose(
 
     Args:
         model: The model.
-        precision: One of `PRECISIONS`.
+        precision: One of `likra.models.base.PRECISIONS`.
         seconds: Measures what the products take.
         rounding: Measures rounding as `likra.scoring.rounding` says it; None where there is too little to measure on.
     """
@@ -128,6 +122,31 @@ def choose(
             return way, error
         logger.debug("reading by %s would round by %s of the ratio's spread", way.name, error)
     return best, None
+
+
+@torch.inference_mode()
+def computes_in_float32(model: PreTrainedModel) -> bool:
+    """Whether a model whose weights are stored in another type can compute in float32; else a warning, once."""
+    if not _narrow(model, torch.float32):
+        return True
+    found: bool | None = model.__dict__.get(_FOUND)
+    if found is None:
+        ids = torch.zeros(1, 2, dtype=torch.long, device=model.device)
+        try:
+            with FLOAT32.reading(model, Rows(0, 2, 1), Rows(0, 2, 1)):
+                logits = model(input_ids=ids, use_cache=False).logits
+            found = logits.dtype == torch.float32
+        except (RuntimeError, TypeError, ValueError):
+            logger.debug("reading in float32 failed", exc_info=True)
+            found = False
+        model.__dict__[_FOUND] = found
+        if not found:
+            logger.warning(
+                "%s cannot compute in float32 from weights in %s; its ratios are rounded: load it with dtype float32",
+                type(model).__name__,
+                str(model.dtype).removeprefix("torch."),
+            )
+    return found
 
 
 def _narrow(model: PreTrainedModel, dtype: torch.dtype) -> bool:

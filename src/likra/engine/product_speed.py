@@ -72,7 +72,7 @@ class ProductSpeed:
         with way.reading(self._model, rows, rows):
             for shape, count in self._shapes.items():
                 weight = self._weights[shape]
-                x_Ni = torch.randn(len(rows), shape[1], device=weight.device)
+                x_Ni = torch.ones(len(rows), shape[1], device=weight.device)
                 total += count * min(self._timed(x_Ni, weight) for _ in range(3))
         return total
 

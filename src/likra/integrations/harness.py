@@ -60,6 +60,7 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         dtype: str | None = None,
         device: str | None = None,
         quantize: str | None = None,
+        precision: str = "auto",
         trust_remote_code: bool = False,
         memory: float | None = None,
         cache: bool = True,
@@ -76,7 +77,7 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
             revision: Branch, tag or commit of heads on the hub.
             base: The base model, if it has moved since the training.
             base_revision: Branch, tag or commit of the base; default: the one that the heads were trained on.
-            dtype, device, quantize, trust_remote_code: How the base is loaded, as in `load_base`; `cuda:0` means its
+            dtype, precision, device, quantize, trust_remote_code: How the base is loaded, as in `load_base`; `cuda:0` means its
                 default, as it does to `HFLM`: the first GPU (in a data parallel run, the process's own), else the CPU.
             memory: GiB that reading may take beside the model; default: a share of what is free.
             cache: Keep likelihoods on disk by content, as `likra eval` does, so that another weight runs no model.
@@ -88,7 +89,8 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
         """
         super().__init__()
         if unknown:
-            known = "heads, weight, method, revision, base, base_revision, dtype, device, quantize, memory, cache"
+            known = "heads, weight, method, revision, base, base_revision, dtype, precision, device, quantize, memory"
+            known += ", cache"
             raise InputError(f"--model_args {next(iter(unknown))}: is not known to likra; it takes {known}.")
         if heads is None:
             raise InputError("--model_args: needs heads=DIR, a folder that `likra train` wrote.")
@@ -101,7 +103,7 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
             # The harness's command line says cuda:0 where the user said nothing, on a machine without a GPU too.
             device = None if device == "cuda:0" else device
             given = {"revision": revision, "model": base, "base_revision": base_revision}
-            given |= {"dtype": dtype, "device": device, "quantize": quantize}
+            given |= {"dtype": dtype, "device": device, "quantize": quantize, "precision": precision}
             # The harness reads a name that is a number as one.
             loading: dict[str, Any] = {key: str(value) for key, value in given.items() if value is not None}
             self.likra = Likra.from_pretrained(str(heads), trust_remote_code=bool(trust_remote_code), **loading)

@@ -24,6 +24,12 @@ from likra.utils.locations import check_model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZED = ("4bit", "8bit")
+#: In which precision a base and its adapters are read.
+PRECISIONS: dict[str, str] = {
+    "auto": "the fastest way whose rounding moves the ratio by at most 5% of its spread, found by measuring",
+    "float32": "float32 throughout, whatever the weights are stored in",
+    "fast": "half-precision products of what base and adapters differ in, without measuring first",
+}
 _SAMPLES = 16  # values per parameter tensor that enter `sampled`
 
 
@@ -37,6 +43,7 @@ class Base:
         name: Hub id, folder, or an embedded name.
         revision: Commit of the hub repository, where it came from one.
         files: The folder that it was loaded from, where it was.
+        precision: In which it is read, one of `PRECISIONS`.
     """
 
     model: PreTrainedModel
@@ -44,6 +51,7 @@ class Base:
     name: str
     revision: str | None
     files: Path | None = None
+    precision: str = "auto"
     _fingerprint: str | None = field(default=None, init=False, repr=False)
 
     def identity(self) -> Identity:
@@ -101,6 +109,7 @@ class Loading(TypedDict, total=False):
     """The keyword arguments of `load_base` that say how a model is loaded."""
 
     dtype: str | None
+    precision: str
     device: str | None
     quantize: str | None
     trust_remote_code: bool
@@ -121,11 +130,14 @@ def base_of(model: "str | Base | PreTrainedModel", tokenizer: Any = None, **load
     """
     if isinstance(model, str):
         return load_base(model, **loading)
-    if isinstance(model, Base):
-        return model
-    if tokenizer is None:
-        raise InputError("a model in memory needs its tokenizer: from_base(model, tokenizer).")
-    return as_base(model, tokenizer)
+    if not isinstance(model, Base):
+        if tokenizer is None:
+            raise InputError("a model in memory needs its tokenizer: from_base(model, tokenizer).")
+        model = as_base(model, tokenizer)
+    if "precision" in loading:
+        check_precision(loading["precision"])
+        model.precision = loading["precision"]
+    return model
 
 
 def load_base(
@@ -133,6 +145,7 @@ def load_base(
     *,
     revision: str | None = None,
     dtype: str | None = None,
+    precision: str = "auto",
     device: str | None = None,
     quantize: str | None = None,
     trust_remote_code: bool = False,
@@ -144,6 +157,7 @@ def load_base(
         name: A hub id, a folder, or the name of an embedded model.
         revision: Branch, tag or commit on the hub.
         dtype: `float32`, `bfloat16` or `float16`. Default: float32 on a CPU, the checkpoint's own on a GPU.
+        precision: In which it and its adapters are read, one of `PRECISIONS`, whatever the weights are stored in.
         device: As torch names it, or `auto`: spread over all GPUs, for a model that is too large for one (through
             accelerate). Default: the first GPU (in a data parallel run, this process's own), else the CPU.
         quantize: `4bit` or `8bit`: load linear layers so, through bitsandbytes.
@@ -155,6 +169,7 @@ def load_base(
     """
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
+    check_precision(precision)
     if quantize not in (None, *QUANTIZED):
         raise InputError(f"quantize must be one of {', '.join(QUANTIZED)}, got {quantize!r}.")
     if device == "auto" and parallel.world() > 1:
@@ -192,8 +207,15 @@ def load_base(
     if not placed:
         model.to(torch.device(device))  # type: ignore[arg-type]  # transformers wraps it in a way mypy misreads
     base = as_base(model, tokenizer, name=name)
+    base.precision = precision
     base.files = Path(path) if Path(path).is_dir() else _snapshot(path, base.revision)
     return base
+
+
+def check_precision(precision: str) -> None:
+    """Raise InputError where there is no such precision."""
+    if precision not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
 
 
 def _snapshot(name: str, commit: str | None) -> Path | None:
