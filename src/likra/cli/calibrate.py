@@ -81,6 +81,8 @@ def calibrate(
         f"Expected calibration error: {fitted.before:.4f} before, {fitted.after:.4f} after ({fitted.questions} "
         f"questions of {fitted.split or 'the data'}, each judged by a calibration fitted to others)."
     )
+    if fitted.read:
+        console.print(fitted.read)
     if fitted.after >= fitted.before:
         options.note(f"that is no better than without; {fitted.questions} questions may be too few")
     if fitted.calibration.temperature >= 1000:

@@ -166,6 +166,8 @@ def _show(result: "Evaluation", split: str, divided_by: str) -> None:
     console.print(f"{count} questions ({split}), weight {result.weight:g}, scores divided by {divided_by}")
     if cut := result.likelihoods.questions_cut:
         console.print(f"{cut} questions overran the model's context; their prompts were cut from the left")
+    if rounding := result.likelihoods.rounding:
+        console.print(rounding)
     best, rival = _rivals(result)
     test = result.compare(best, rival)
     console.print(

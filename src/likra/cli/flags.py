@@ -19,8 +19,8 @@ _OTHER = {
     "kinds": "--kind",
 }
 _SAME = (
-    "adapt beams bf16 device dtype limit loss lr memory method n negatives normalization plausibility precision quantize "
-    "revision role seed seeds shots sizes split temperature tests tries voices weight"
+    "adapt beams bf16 device dtype limit loss lr memory method n negatives normalization plausibility precision "
+    "quantize revision role seed seeds shots sizes split temperature tests tries voices weight"
 )
 #: Arguments whose names are no words of English: they are flags wherever they stand in a message.
 _ANYWHERE = (

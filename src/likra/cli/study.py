@@ -96,7 +96,7 @@ def _command(name: str) -> TyperCommand:
         dtype: options.Dtype = None,
         device: options.Device = None,
         quantize: options.Quantize = None,
-        precision: options.Precision = "auto",
+        precision: options.Precision = "faithful",
         memory: options.Memory = None,
         trust_remote_code: options.TrustRemoteCode = False,
         **of_study: Any,
@@ -106,15 +106,22 @@ def _command(name: str) -> TyperCommand:
         for model in models:
             check_model(model)
 
+        from likra.errors import InputError
         from likra.lab.runner.plan import Plan
         from likra.lab.runner.task import Task
         from likra.models.lora_config import lora_config
         from likra.scoring.scores import check_normalization, check_weight
         from likra.training.config import TrainingConfig
 
+        if precision in ("auto", "fast"):
+            raise InputError(
+                f"--precision {precision}: a study compares likelihoods that are read apart; use faithful or float32."
+            )
         check_normalization(normalisation)
         check_weight(weight)
-        loading = options.loading(revision, dtype, device, trust_remote_code, quantize, precision)
+        loading = options.loading(
+            revision, dtype, device, trust_remote_code, quantize, "auto" if precision == "faithful" else precision
+        )
         if not trust_remote_code:
             del loading["trust_remote_code"]
         tasks = tuple(
@@ -184,7 +191,7 @@ def report(
 def finish(plans: "Sequence[tuple[str, Plan]]", out: Path, ray: str | None) -> None:
     """Run studies, write their report and print their sentences."""
     from likra.lab.report.page import write_report
-    from likra.lab.run import facts_of, read_facts, run_studies, write_facts
+    from likra.lab.run import facts_of, read_facts, run_studies, worst_rounding, write_facts
     from likra.lab.runner.results import RESULTS, pick
     from likra.lab.study import STUDIES
     from likra.utils.files import check_writable
@@ -199,6 +206,8 @@ def finish(plans: "Sequence[tuple[str, Plan]]", out: Path, ray: str | None) -> N
     for name in dict.fromkeys(name for name, _ in plans):
         for sentence in STUDIES[name].section(pick(table, study=name)).sentences:
             console.print(f"{name}: {sentence}", soft_wrap=True, markup=False)
+    if (share := worst_rounding(out)) is not None:
+        console.print(f"rounding: at most {100 * share:.2g}% of a ratio's spread, where it was measured")
     console.print(
         f"\n{ran} jobs were run in {time.perf_counter() - start:.0f} seconds. The report is {out / 'report.html'}, "
         f"the numbers are in {out / RESULTS}.",

@@ -15,8 +15,8 @@ from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
 from likra.engine.cache import Cache
 from likra.engine.memory import Budget
-from likra.engine.precision import FLOAT32, FLOAT64, STORED, WAYS, Way, choose, computes_in_float32
-from likra.engine.product_speed import ProductSpeed
+from likra.engine.precision import FLOAT32, FLOAT64, SPLIT, STORED, WAYS, Way, choose, computes_in_float32
+from likra.engine.product_speed import ProductSpeed, is_small
 from likra.engine.reader import reader_of
 from likra.engine.tree import Tree
 from likra.errors import InputError
@@ -24,6 +24,7 @@ from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.models.thread_lock import alone
 from likra.scoring.likelihoods import BASE, Likelihoods
+from likra.scoring.rounding import TOO_ROUGH
 from likra.scoring.rounding import rounding as rounding_of
 from likra.utils import parallel
 
@@ -33,6 +34,7 @@ Floats = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 _SAMPLE = 8  # questions that rounding is measured on, at most
+_REMEDY = "read it with precision float32, and where that is not enough load it with dtype float32"
 _FEW = 100  # questions below which rounding in float32 is not measured
 
 
@@ -52,9 +54,9 @@ def score(
     """Log-likelihoods of every choice of every question under `heads`.
 
     Each distinct token is read once: what prompts and candidates have in common is one path of a prefix tree, and with
-    heads of `adapt="completion"` the prompts are read once for the base and all heads. What is not
-    in the cache is read in the same batch, in the base's `precision`; log-softmax is taken in float32. Heads that are the same function, bit for
-    bit, are run once, so that their likelihoods are equal to the last bit (design idea 4).
+    heads of `adapt="completion"` the prompts are read once for the base and all heads. What is not in the cache is read
+    in the same batch, in the base's `precision`; log-softmax is taken in float32. Heads that are the same function, bit
+    for bit, are run once, so that their likelihoods are equal to the last bit (design idea 4).
 
     Args:
         base: The base model.
@@ -85,6 +87,9 @@ def score(
     progress(0, len(questions))
     values = _cached_or_read(work, cache, progress)
     progress(len(questions), len(questions))
+    if values.rounding is not None and values.rounding > TOO_ROUGH:
+        remedy = "these adapters say nearly the same; train them on more" if values.way == FLOAT32.name else _REMEDY
+        logger.warning("rounding is %.0f%% of the ratio's spread: %s", 100 * values.rounding, remedy)
     return work.table(values, {**(meta or {}), "precision": values.way, "rounding": values.rounding})
 
 
@@ -239,7 +244,7 @@ def _cached_or_read(work: _Work, folder: Path | None, progress: Progress) -> _Va
 
 def _kept(work: _Work, kept: Cache) -> "_Values | dict[str, Floats]":
     """What the cache has: all that is asked for, or some of it as read in float32, which serves beside any."""
-    ways = [FLOAT32, *([] if work.base.precision == "float32" else [*WAYS.values()])]
+    ways = {"float32": [FLOAT32], "faithful": [FLOAT32, SPLIT]}.get(work.base.precision, [FLOAT32, *WAYS.values()])
     some: dict[str, Floats] = {}
     for way in dict.fromkeys(ways):
         if work.base.precision == "fast" and way is FLOAT32:
@@ -248,9 +253,7 @@ def _kept(work: _Work, kept: Cache) -> "_Values | dict[str, Floats]":
         have = {name: entry for name, entry in all_of.items() if entry}
         if len(have) == len(work.names):
             roundings = [entry.rounding for entry in have.values() if entry.rounding is not None]
-            return _Values(
-                {name: entry.values for name, entry in have.items()}, way.name, max(roundings, default=None)
-            )
+            return _Values({name: entry.values for name, entry in have.items()}, way.name, max(roundings, default=None))
         if way is FLOAT32:
             some = {name: entry.values for name, entry in have.items()}
     return some
@@ -272,8 +275,10 @@ def _chosen(work: _Work, folder: Path | None) -> tuple[str, float | None]:
         return _rounding(sample, way, exact) if sample else None
 
     speed = ProductSpeed(model, len(work.names), folder)
-    precision = "float32" if work.base.precision == "auto" and speed.is_small else work.base.precision
-    way, rounding = choose(model, precision, speed.seconds, measured if small else None)
+    if work.base.precision in ("auto", "faithful") and is_small(model):
+        way, rounding = FLOAT32, None
+    else:
+        way, rounding = choose(model, work.base.precision, len(work.names), speed.seconds, measured if small else None)
     if way is FLOAT32 and count >= _FEW and model.device.type != "mps":
         # float64 takes twice as long: only of so few that it is not felt.
         few = work.sample(min(_SAMPLE, count // (_FEW // 2)))

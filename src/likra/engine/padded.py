@@ -22,9 +22,7 @@ from likra.scoring.likelihoods import BASE
 class PaddedReader:
     """Reads padded rows; a `likra.engine.reader.Reader`."""
 
-    def __init__(
-        self, base: Base, stack: HeadStack | None, *, bf16: bool = False, way: Way = FLOAT32
-    ) -> None:
+    def __init__(self, base: Base, stack: HeadStack | None, *, bf16: bool = False, way: Way = FLOAT32) -> None:
         self.base, self.stack, self.bf16, self.way = base, stack, bf16, way
 
     def num_own_tokens(self, pair: TokenizedExample) -> int:

@@ -77,10 +77,8 @@ TF32 = Way("tf32", exact, tf32=True)
 ROUNDED = Way("rounded", rounded)
 STORED = Way("stored", exact, dtype=None)
 
-WAYS = {
-    way.name: way
-    for way in (FLOAT32, DIFFERENCE, DIFFERENCE_FROM_EXACT, SPLIT, TF32, ROUNDED, STORED, FLOAT64)
-}
+WAYS = {way.name: way for way in (FLOAT32, DIFFERENCE, DIFFERENCE_FROM_EXACT, SPLIT, TF32, ROUNDED, STORED, FLOAT64)}
+
 
 def faithful(model: PreTrainedModel) -> list[Way]:
     """Ways that need no measuring: their rounding is that of float32, or far below 1% of any ratio's spread."""
@@ -96,6 +94,7 @@ def rough(model: PreTrainedModel) -> list[Way]:
 def choose(
     model: PreTrainedModel,
     precision: str,
+    readers: int,
     seconds: Callable[[Way], float],
     rounding: Callable[[Way], float | None] | None,
 ) -> tuple[Way, float | None]:
@@ -104,16 +103,17 @@ def choose(
     Args:
         model: The model.
         precision: One of `likra.models.base.PRECISIONS`.
+        readers: How many are read side by side; the rounding of one alone cancels nowhere.
         seconds: Measures what the products take.
         rounding: Measures rounding as `likra.scoring.rounding` says it; None where there is too little to measure on.
     """
     if precision == "float32":
         return FLOAT32, None
-    if precision == "fast":
+    if precision == "fast" and readers > 1:
         return DIFFERENCE, None
     sure = faithful(model)
     best = min(sure, key=seconds) if len(sure) > 1 else sure[0]
-    if rounding is None:
+    if precision == "faithful" or rounding is None or readers == 1:
         return best, None
     # A way must be clearly faster, or noise would choose.
     for way in sorted((way for way in rough(model) if seconds(way) < 0.9 * seconds(best)), key=seconds):

@@ -21,14 +21,19 @@ from likra.utils.files import new_file
 
 logger = logging.getLogger(__name__)
 
-#: Below so many weights in products a reading takes so little time that measuring would take longer.
+#: Below so many weights a reading takes so little time that measuring would take longer.
 SMALL = 30_000_000
-_ROWS = {"cpu": 512, "cuda": 4096}  # of each reader, in a product that is timed
+_ROWS = {"cpu": 256, "cuda": 4096}  # of each reader, in a product that is timed
 _KEPT = "_likra_seconds"  # set on the model
 
 
+def is_small(model: PreTrainedModel) -> bool:
+    """Whether a model is read too quickly for measuring to be worth its time: it is read in float32."""
+    return sum(p.numel() for p in model.parameters() if p.dim() > 1) < SMALL
+
+
 class ProductSpeed:
-    """Seconds of the products of one forward pass of a model.
+    """Seconds of the products of one forward pass of a model, without its output layer.
 
     Args:
         model: The model.
@@ -40,17 +45,13 @@ class ProductSpeed:
         self._model, self._readers = model, readers
         self._shapes: Counter[tuple[int, ...]] = Counter()
         self._weights: dict[tuple[int, ...], torch.Tensor] = {}
+        output = model.get_output_embeddings()  # of few tokens, and as large as all else of a small model: left out
         for module in model.modules():
-            if isinstance(module, nn.Linear) and module.weight.is_floating_point():
+            if isinstance(module, nn.Linear) and module is not output and module.weight.is_floating_point():
                 self._shapes[tuple(module.weight.shape)] += 1
                 self._weights[tuple(module.weight.shape)] = module.weight
         self._file = cache / "precision" / f"{self._digest()}.json" if cache else None
         self._known: dict[str, float] = model.__dict__.setdefault(_KEPT, {}).setdefault(readers, {})
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the model is too small to be worth measuring."""
-        return sum(count * shape[0] * shape[1] for shape, count in self._shapes.items()) < SMALL
 
     def seconds(self, way: Way) -> float:
         """By one way."""
@@ -99,7 +100,9 @@ class ProductSpeed:
     def _digest(self) -> str:
         """What the speeds depend on."""
         device = self._model.device
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.node()} {platform.machine()}"
+        name = (
+            torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.node()} {platform.machine()}"
+        )
         of: list[Any] = [name, torch.__version__, torch.get_num_threads(), str(self._model.dtype), self._readers]
         of.append(sorted((*shape, count) for shape, count in self._shapes.items()))
         return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:40]

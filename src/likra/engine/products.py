@@ -199,4 +199,3 @@ _HANDLED: dict[Any, Callable[..., Any]] = {
         Products.promoted,
     ),
 }
-

@@ -48,7 +48,13 @@ class Reader(Protocol):
 
 
 def reader_of(
-    base: Base, stack: HeadStack | None, longest: int, *, bf16: bool = False, memory: int | None = None, way: Way = FLOAT32
+    base: Base,
+    stack: HeadStack | None,
+    longest: int,
+    *,
+    bf16: bool = False,
+    memory: int | None = None,
+    way: Way = FLOAT32,
 ) -> Reader:
     """The packed reader where the base can be read so, which a trial tells, else the padded one.
 

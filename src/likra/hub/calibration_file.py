@@ -15,7 +15,7 @@ from likra.utils.locations import CALIBRATION
 
 def write_calibration(record: CalibrationRecord, folder: Path) -> None:
     """Write `calibration.json` into a folder of adapters."""
-    write_json(folder / CALIBRATION, asdict(record))
+    write_json(folder / CALIBRATION, {name: value for name, value in asdict(record).items() if name != "read"})
 
 
 def read_calibration(folder: Path) -> CalibrationRecord | None:

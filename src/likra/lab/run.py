@@ -19,6 +19,7 @@ from likra.lab.runner.ray_cluster import run_on_ray
 from likra.lab.runner.results import RESULTS, joined, load_table, save_table, without
 from likra.lab.runner.task import TESTS, Task
 from likra.lab.study import STUDIES
+from likra.scoring.likelihoods import rounding_in
 from likra.utils.files import write_json
 
 _FACTS = "facts.json"
@@ -114,6 +115,12 @@ def _one(name: str, plan: Plan, task: Task) -> str:
         STUDIES[name].facts(plan, task),
     ]
     return "; ".join(filter(None, said))
+
+
+def worst_rounding(folder: Path) -> float | None:
+    """The largest rounding that was measured in the tables of a folder (`likra.scoring.rounding`), if any was."""
+    found = (rounding_in(path) for path in folder.rglob("*.parquet"))
+    return max((share for share in found if share is not None), default=None)
 
 
 def write_facts(facts: dict[str, Any], folder: Path) -> None:

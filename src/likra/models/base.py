@@ -28,6 +28,7 @@ QUANTIZED = ("4bit", "8bit")
 PRECISIONS: dict[str, str] = {
     "auto": "the fastest way whose rounding moves the ratio by at most 5% of its spread, found by measuring",
     "float32": "float32 throughout, whatever the weights are stored in",
+    "faithful": "the fastest way whose rounding needs no measuring: likelihoods that are read apart may be compared",
     "fast": "half-precision products of what base and adapters differ in, without measuring first",
 }
 _SAMPLES = 16  # values per parameter tensor that enter `sampled`

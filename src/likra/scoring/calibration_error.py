@@ -74,6 +74,7 @@ class CalibrationRecord:
         before: Expected calibration error of the plain softmax of the scores, on those questions.
         after: The same of calibrations fitted to four fifths of the questions, each on its last fifth.
         asked: Which questions they were, as a sketch (`likra.data.overlap`).
+        read: How their likelihoods were read (`Likelihoods.rounding`); not kept.
     """
 
     calibration: Calibration
@@ -83,6 +84,7 @@ class CalibrationRecord:
     before: float
     after: float
     asked: str = ""
+    read: str = ""
 
 
 def calibrate(
@@ -132,4 +134,5 @@ def calibrate_on(
         asked=sketch(table.questions),
     )
     usual = found.best == list(found.scores)[-1]
-    return replace(record, calibration=replace(record.calibration, scored_by=None if usual else found.best))
+    fitted = replace(record.calibration, scored_by=None if usual else found.best)
+    return replace(record, calibration=fitted, read=table.rounding)

@@ -80,5 +80,7 @@ class Evaluation:
             "questions": len(self.likelihoods.questions),
             "weight": self.weight,
             "normalization": self.normalization,
+            "precision": self.likelihoods.meta.get("precision"),
+            "rounding": self.likelihoods.meta.get("rounding"),
             "methods": {method: value.as_accuracy() for method, value in self.methods.items()},
         }

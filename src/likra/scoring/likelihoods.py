@@ -27,6 +27,14 @@ _COLUMNS = ("question", "choice", "text", "right", "tokens", "characters", "byte
 _HEAD = "logprob:"
 
 
+def rounding_in(path: Path) -> float | None:
+    """The rounding that was measured as a saved table was read, without reading the table; None where it was not."""
+    from pyarrow import parquet
+
+    meta = parquet.read_schema(path).metadata or {}
+    return json.loads(meta[_META]).get("rounding") if _META in meta else None
+
+
 @dataclass
 class Likelihoods:
     """Log-likelihoods of every candidate of every question under every adapter ("head").
@@ -116,6 +124,16 @@ class Likelihoods:
         for row, question in enumerate(self.questions):
             lengths[row, : len(question.choices)] = [measure(answer_text(style, choice)) for choice in question.choices]
         return lengths
+
+    @property
+    def rounding(self) -> str:
+        """How they were read and what rounding amounts to, in words; empty where it is not known."""
+        if not (way := self.meta.get("precision")):
+            return ""
+        share = self.meta.get("rounding")
+        return (
+            f"read in {way}" if share is None else f"rounding: {100 * share:.2g}% of the ratio's spread (read in {way})"
+        )
 
     @property
     def questions_cut(self) -> int:

@@ -103,6 +103,7 @@ def keep_tables(
     readers = readers if size != first else [BASE, *readers]
     table = score(task.base(), stack, task.test(test), task.test_prompter, readers, memory=task.memory)
     meta = {"model": task.model, "data": task.data, "test": test, "size": size, "style": task.source.style}
+    meta |= {name: table.meta[name] for name in ("precision", "rounding")}
     for folder, of_seed in names.items():
         base = table if size == first else Likelihoods.load(table_path(folder, test, first))
         logprob_HQC = np.stack([base.head(BASE), *(table.head(name) for name in of_seed.values())])

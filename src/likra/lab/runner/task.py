@@ -224,7 +224,8 @@ def _source(name: str) -> Source:
 def _base(name: str, loading: tuple[tuple[str, Any], ...]) -> "Base":
     from likra.models.base import load_base
 
-    return load_base(name, **dict(loading))
+    # A study subtracts likelihoods of one job from those of another, where rounding would not cancel.
+    return load_base(name, **{"precision": "faithful", **dict(loading)})
 
 
 @lru_cache(maxsize=16)
