@@ -1,5 +1,6 @@
 """How long the products of one forward pass take, by each way of computing them: measured once per base and machine."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -56,10 +57,8 @@ class ProductSpeed:
     def seconds(self, way: Way) -> float:
         """By one way."""
         if way.name not in self._known and self._file is not None:
-            try:
+            with contextlib.suppress(OSError, ValueError, AttributeError):  # not there, or damaged: it is measured
                 self._known |= {str(name): float(value) for name, value in json.loads(self._file.read_text()).items()}
-            except (OSError, ValueError, AttributeError):
-                pass  # not there, or damaged: it is measured
         if way.name not in self._known:
             self._known[way.name] = self._measured(way)
             logger.debug("products by %s take %.4f s", way.name, self._known[way.name])

@@ -1,7 +1,7 @@
-"""A reading's matrix products in a chosen precision; everything between them in float32 whatever the weights are stored in.
+"""A reading's matrix products in a chosen precision, and everything between them in float32.
 
-L+ and L- are large and close, so that a rounding which is small in each is large in their difference. What every adapter
-has in common cancels there, however it is rounded: so products are taken of what they differ in.
+L+ and L- are large and close, so that a rounding which is small in each is large in their difference. What every
+adapter has in common cancels there, however it is rounded: so products are taken of what they differ in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,8 +68,8 @@ def difference(
     """Difference products: y_h = y_r + W (x_h - x_r), in half precision.
 
     What is rounded of y_r, the product of whoever is read as a reference, is common to both and cancels in their ratio;
-    x_h - x_r is small, and so is what is rounded of it. The first adapter's reference is the base, and the first adapter
-    is the reference of all others: two adapters are nearer to one another than to the base, which both have left.
+    x_h - x_r is small, and so is what is rounded of it. The first adapter's reference is the base, and the first
+    adapter is that of all others: two adapters are nearer to one another than to the base, which both have left.
 
     Args:
         x_Ni: Rows.

@@ -28,8 +28,8 @@ def rounding(table: Likelihoods, exact: Likelihoods) -> float | None:
     Example:
         >>> from likra.data.question import Question
         >>> def of(first, second):
-        ...     zeros = np.zeros((1, 2), dtype=int)
-        ...     return Likelihoods((BASE,), [Question("1", "Q", ("a", "b"), 0)], np.array([[[first, second]]]), zeros, zeros)
+        ...     question, zeros = Question("1", "Q", ("a", "b"), 0), np.zeros((1, 2), dtype=int)
+        ...     return Likelihoods((BASE,), [question], np.array([[[first, second]]]), zeros, zeros)
         >>> rounding(of(-1.0, -3.2), of(-1.0, -3.0))
         0.1
     """
