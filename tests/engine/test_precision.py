@@ -179,9 +179,8 @@ def test_a_product_is_the_product(alone: int, each: int, adapters: int, seed: in
 def table(*values: float) -> Likelihoods:
     questions = [Question(str(row), "Q", ("a", "b"), 0) for row in range(len(values) // 2)]
     zeros = np.zeros((len(questions), 2), dtype=int)
-    return Likelihoods(
-        ("base", "positive", "negative"), questions, np.array(values).reshape(1, -1, 2).repeat(3, 0), zeros, zeros
-    )
+    logprob_HQC = np.array([values] * 3, dtype=float).reshape(3, -1, 2)
+    return Likelihoods(("base", "positive", "negative"), questions, logprob_HQC, zeros, zeros)
 
 
 def test_rounding_by_hand() -> None:
