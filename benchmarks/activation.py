@@ -41,7 +41,7 @@ def continuations(folder: str) -> tuple[list[Question], list[Question]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blimp", default="blimp", help="BLiMP, as `likra train --data` takes it")
-    parser.add_argument("--model", required=True, help="a small pretrained model for it")
+    parser.add_argument("--model", required=True, help="a small pretrained model for it (a folder, a GGUF file)")
     parser.add_argument("--examples", type=int, default=1024)
     parser.add_argument("--lr", type=float, default=1e-3, help="for BLiMP; the world takes the paper's 1e-4")
     options = parser.parse_args()
@@ -62,7 +62,9 @@ def main() -> None:
             found: dict[str, list[float]] = {method: [] for method in METHODS}
             for seed in SEEDS:
                 config = TrainingConfig(learning_rate=rate, adapt=activation, seed=seed)
-                likra = Likra.from_base(str(Path(model)) if model != WORLD else model, config=config, style=style)
+                likra = Likra.from_base(
+                    str(Path(model)) if model != WORLD else model, training_config=config, style=style
+                )
                 likra.fit(some, limit=count, runtime=QUIET)
                 result = likra.evaluate(judged, runtime=Runtime(progress=False))
                 for method in METHODS:

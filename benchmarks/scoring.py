@@ -12,6 +12,7 @@ import argparse
 import collections
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ def main() -> None:
     parser.add_argument(
         "--data", default="arc-challenge", help="a source of questions, as `likra train --data` takes it"
     )
+    common.add_model(parser)
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--batch", type=int, default=1, help="the harness's batch size; 1 is its default")
     parser.add_argument("--only", default="", help="a part of the names of the promptings to run")
@@ -113,12 +115,13 @@ def main() -> None:
 
     train, test = common.questions(options.data)
     some = test[: options.questions]
-    base = common.random_base("50M", train)
+    base = common.base_of(options.model, "50M", train)
     folder = common.scratch()
-    base.model.save_pretrained(folder / "model")
-    base.tokenizer.save_pretrained(folder / "model")
+    common.saved(base, folder / "model")
     count = sum(p.numel() for p in base.model.parameters())
-    print(f"{common.machine()}; random Llama of {count / 1e6:.1f} M parameters, {len(some)} questions, seed 0")
+    print(
+        f"{common.machine()}; {Path(base.name).name} of {count / 1e6:.1f} M parameters, {len(some)} questions, seed 0"
+    )
     print(f"harness: HFLM, batch size {options.batch}; three readers: base, positive, negative\n")
     print("| prompt | heads | harness, s | likra, s | times faster | bound | of the bound | tokens / distinct "
         "| padding | largest difference |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
