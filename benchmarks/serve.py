@@ -242,7 +242,8 @@ def main() -> None:
     likra.save_pretrained(heads)
     judge = Judge(likra, load("world").questions["test"])
     print(
-        f"{common.machine()}; {Path(options.model).name}, heads of 64 questions, {len(judge.questions)} test questions, seed 0\n"
+        f"{common.machine()}; {Path(options.model).name}, heads of 64 questions, "
+        f"{len(judge.questions)} test questions, seed 0\n"
     )
     parts = {
         "load": lambda: under_load(judge, heads, options.clients, options.seconds),

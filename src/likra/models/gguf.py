@@ -53,9 +53,10 @@ def load_gguf(path: Path, dtype: torch.dtype, **how: Any) -> tuple[PreTrainedMod
 
     reader = _read(path)
     _check(path, reader)
-    # Of transformers that can leave weights in GGUF's blocks, which no adapter is trained on.
-    packed = getattr(transformers, "GgufConfig", None)
-    how |= {"quantization_config": packed(dequantize=True)} if packed else {}
+    if not hasattr(transformers, "GgufConfig"):  # those before make other tokenizers of the same file
+        raise InputError(f"{path}: is a GGUF file, which needs a newer transformers: pip install 'likra[gguf]'.")
+    # It could leave some architectures' weights in GGUF's blocks, which no adapter is trained on.
+    how["quantization_config"] = transformers.GgufConfig(dequantize=True)
     where: dict[str, Any] = {"gguf_file": str(path.absolute())}
     with (
         _ONE_AT_A_TIME,
