@@ -98,7 +98,8 @@ def main() -> None:
                     theirs = sum(statistics.median(took[WARM:]) for took, _ in runs)
                     print(
                         f"| {Path(size).name} | {shots}-shot | `{activation}` | {rival} twice | {theirs:.3f} "
-                        f"| {mine:.3f} | {theirs / mine:.2f} | {sum(sum(took) for took, _ in runs) / whole:.2f} | {worst:.0e} |",
+                        f"| {mine:.3f} | {theirs / mine:.2f} | {sum(sum(took) for took, _ in runs) / whole:.2f} "
+                        f"| {worst:.0e} |",
                         flush=True,
                     )
                 torch.set_grad_enabled(True)
