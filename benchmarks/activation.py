@@ -41,7 +41,7 @@ def continuations(folder: str) -> tuple[list[Question], list[Question]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blimp", default="blimp", help="BLiMP, as `likra train --data` takes it")
-    parser.add_argument("--model", required=True, help="a small pretrained model for it")
+    parser.add_argument("--model", required=True, help="a small pretrained model for it (a folder, a GGUF file)")
     parser.add_argument("--examples", type=int, default=1024)
     parser.add_argument("--lr", type=float, default=1e-3, help="for BLiMP; the world takes the paper's 1e-4")
     options = parser.parse_args()

@@ -1,5 +1,6 @@
-"""What the benchmarks share: the random model, its tokenizer, the questions, and how a run is described."""
+"""What the benchmarks share: the model, random or real, its tokenizer, the questions, and how a run is described."""
 
+import argparse
 import datetime
 import platform
 import tempfile
@@ -13,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from likra.data import Prompter, Question, load
-from likra.models.base import Base, as_base
+from likra.models.base import Base, as_base, load_base
 from likra.models.stack import HeadStack
 
 VOCABULARY, CONTEXT = 32_000, 4_096
@@ -66,6 +67,23 @@ def random_base(size: str, train: list[Question], seed: int = 0, **changes: Any)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     texts = [" ".join((question.text, *question.choices)) for question in train]
     return as_base(model, tokenizer(texts, shape["vocab_size"]), name=f"random Llama {size}")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The option `--model`."""
+    parser.add_argument("--model", help="a pretrained model (a folder, a GGUF file) in place of the random one")
+
+
+def base_of(model: str | None, size: str, train: list[Question], **changes: Any) -> Base:
+    """A real model where one is named, else a random one."""
+    return load_base(model) if model else random_base(size, train, **changes)
+
+
+def saved(base: Base, folder: Path) -> Path:
+    """A base as a folder, which tools other than likra can load too."""
+    base.model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return folder
 
 
 def perturb(stack: HeadStack, seed: int = 0) -> None:

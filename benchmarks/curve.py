@@ -10,6 +10,7 @@ same examples in the same order, so the curves may differ by rounding only: by n
 import argparse
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -37,6 +38,8 @@ HEADS = ("positive", "negative")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=WORLD, help="a pretrained model (a folder, a GGUF file)")
+    parser.add_argument("--data", default=WORLD, help="a source of questions, as `likra train --data` takes it")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES)))
     parser.add_argument("--shots", type=int, default=0, help="solved examples before each test question")
     parser.add_argument("--questions", type=int, help="test questions; default: all")
@@ -47,14 +50,14 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     sizes, seeds = tuple(int(size) for size in options.sizes.split(",")), range(options.seeds)
 
-    config, task = TrainingConfig(), Task(WORLD, WORLD, limit=options.questions, shots=options.shots)
+    config, task = TrainingConfig(), Task(options.model, options.data, limit=options.questions, shots=options.shots)
     test, prompter, asking = task.test(), task.training_prompter, task.test_prompter
     folder = common.scratch()
-    base = load_base(WORLD)
-    base.model.save_pretrained(folder / "model")
-    base.tokenizer.save_pretrained(folder / "model")
+    base = load_base(options.model)
+    common.saved(base, folder / "model")
     print(
-        f"{common.machine()}; the world, {len(test)} test questions, {options.shots}-shot, sizes {list(sizes)}, "
+        f"{common.machine()}; {Path(options.model).name} on {Path(options.data).name}, {len(test)} test "
+        f"questions, {options.shots}-shot, sizes {list(sizes)}, "
         f"{len(seeds)} seeds, batch 8\n"
     )
 

@@ -7,6 +7,7 @@ vocabulary's at the places that need it; the heads' low-rank products too; and a
 """
 
 import argparse
+from pathlib import Path
 
 import torch
 
@@ -58,12 +59,13 @@ def main() -> None:
     parser.add_argument(
         "--data", default="arc-challenge", help="a source of questions, as `likra train --data` takes it"
     )
+    common.add_model(parser)
     parser.add_argument("--questions", type=int, default=16)
     options = parser.parse_args()
     train, test = common.questions(options.data)
     some = test[: options.questions]
-    base = common.random_base("50M", train)
-    print(f"{common.machine()}; random Llama 50M, {len(some)} questions, base and two heads, seed 0\n")
+    base = common.base_of(options.model, "50M", train)
+    print(f"{common.machine()}; {Path(base.name).name}, {len(some)} questions, base and two heads, seed 0\n")
     print("| prompt | heads | likra, s | linear layers, s | times | and heads, s | times | and attention, s | times |\n"
           "|---|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
     for prompting, prompter in common.prompters("qa", train).items():

@@ -110,7 +110,7 @@ def accuracy_by_hand(scores: np.ndarray, questions: list[Question]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="a small pretrained model")
+    parser.add_argument("--model", required=True, help="a small pretrained model (a folder, a GGUF file)")
     parser.add_argument("--data", default="arc-challenge", help="ARC, as `likra train --data` takes it")
     parser.add_argument("--blimp", default="blimp", help="BLiMP, likewise")
     parser.add_argument("--questions", type=int, default=200, help="of ARC; of BLiMP five times as many sentence pairs")
@@ -126,6 +126,7 @@ def main() -> None:
     folder = common.scratch()
     likra = Likra.from_base(options.model, training_config=TrainingConfig(learning_rate=1e-3))
     likra.fit(train, limit=64, runtime=QUIET).save_pretrained(folder / "heads")
+    model = str(common.saved(likra.base, folder / "model"))
     splits = {"train": train, "test": test[: options.questions]}
     few = f"ARC-Challenge, {options.shots}-shot"
     tasks = {
@@ -142,9 +143,9 @@ def main() -> None:
 
     def theirs(head: str, batch: int) -> HFLM:
         adapter = str(folder / "heads" / head)
-        return HFLM(pretrained=options.model, peft=adapter, dtype="float32", batch_size=batch, device=device)
+        return HFLM(pretrained=model, peft=adapter, dtype="float32", batch_size=batch, device=device)
 
-    print(f"{common.machine()}; {options.model}, seed 0; reading alone, and all of it (loading too)\n")
+    print(f"{common.machine()}; {Path(options.model).name}, seed 0; reading alone, and all of it (loading too)\n")
     columns = "task|requests|tokens / distinct|`hf` twice, s (batch size)|likra, s|times faster than batch size 1"
     columns += "|times faster than `hf`'s best batch size|all: `hf` twice, s|likra, s"
     columns += "|accuracy from the two `hf` runs combined|likra|largest difference"

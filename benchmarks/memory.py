@@ -29,9 +29,9 @@ def resident(field: str) -> int:
     return int(found[1]) * 1024
 
 
-def measure(data: str, budget: int, questions: int | None) -> None:
+def measure(data: str, model: str | None, budget: int, questions: int | None) -> None:
     train, test = common.questions(data)
-    base = common.random_base("3M", train, max_position_embeddings=common.CONTEXT)
+    base = common.base_of(model, "3M", train, max_position_embeddings=common.CONTEXT)
     stack = HeadStack(base, HEADS, adapt="completion")
     common.perturb(stack)
     prompter = common.prompters("qa", train)["25-shot, sampled per question"]
@@ -55,18 +55,21 @@ def main() -> None:
     parser.add_argument(
         "--data", default="arc-challenge", help="a source of questions, as `likra train --data` takes it"
     )
+    common.add_model(parser)
     parser.add_argument("--budgets", default="1024,384", help="MiB")
     parser.add_argument("--questions", type=int)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     budgets = [int(value) for value in options.budgets.split(",")]
     if options.one:
-        measure(options.data, budgets[0] * 2**20, options.questions)
+        measure(options.data, options.model, budgets[0] * 2**20, options.questions)
         return
     print(f"{common.machine()}\n\n| questions | budget, MiB | peak, MiB | of the budget | s | sum of all likelihoods |")
     print("|---:|---:|---:|---:|---:|---:|", flush=True)
     for budget in budgets:
         command = [sys.executable, __file__, "--one", "--data", options.data, "--budgets", str(budget)]
+        if options.model:
+            command += ["--model", options.model]
         if options.questions:
             command += ["--questions", str(options.questions)]
         subprocess.run(command, check=True)

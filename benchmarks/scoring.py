@@ -11,6 +11,7 @@ import argparse
 import collections
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,7 @@ def main() -> None:
     parser.add_argument(
         "--data", default="arc-challenge", help="a source of questions, as `likra train --data` takes it"
     )
+    common.add_model(parser)
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--batch", type=int, default=1, help="the harness's batch size; 1 is its default")
     parser.add_argument("--only", default="", help="a part of the names of the promptings to run")
@@ -112,12 +114,12 @@ def main() -> None:
 
     train, test = common.questions(options.data)
     some = test[: options.questions]
-    base = common.random_base("50M", train)
+    base = common.base_of(options.model, "50M", train)
     folder = common.scratch()
-    base.model.save_pretrained(folder / "model")
-    base.tokenizer.save_pretrained(folder / "model")
+    common.saved(base, folder / "model")
     count = sum(p.numel() for p in base.model.parameters())
-    print(f"{common.machine()}; random Llama of {count / 1e6:.1f} M parameters, {len(some)} questions, seed 0")
+    name = Path(base.name).name
+    print(f"{common.machine()}; {name} of {count / 1e6:.1f} M parameters, {len(some)} questions, seed 0")
     print(f"harness: HFLM, batch size {options.batch}; three model variants: base, positive, negative\n")
     print("| prompt | heads | harness, s | likra, s | times faster | expected (FLOPs) | measured / expected "
         "| tokens / distinct | padding | largest difference |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",

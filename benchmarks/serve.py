@@ -227,6 +227,7 @@ def malformed(judge: Judge, heads: Path, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="world", help="a pretrained model (a folder, a GGUF file)")
     parser.add_argument("--parts", default="load,overload,kill,malformed")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
@@ -234,13 +235,16 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-    likra = Likra.from_base("world", training_config=TrainingConfig(learning_rate=1e-3)).fit(
+    likra = Likra.from_base(options.model, training_config=TrainingConfig(learning_rate=1e-3)).fit(
         "world", limit=64, runtime=QUIET
     )
     heads = common.scratch() / "world-heads"
     likra.save_pretrained(heads)
     judge = Judge(likra, load("world").questions["test"])
-    print(f"{common.machine()}; embedded model, heads of 64 questions, {len(judge.questions)} test questions, seed 0\n")
+    print(
+        f"{common.machine()}; {Path(options.model).name}, heads of 64 questions, "
+        f"{len(judge.questions)} test questions, seed 0\n"
+    )
     parts = {
         "load": lambda: under_load(judge, heads, options.clients, options.seconds),
         "overload": lambda: overloaded(judge, heads, options.clients),

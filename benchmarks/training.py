@@ -11,6 +11,7 @@ import logging
 import os
 import statistics
 import warnings
+from pathlib import Path
 
 import torch
 
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument(
         "--data", default="arc-challenge", help="a source of questions, as `likra train --data` takes it"
     )
+    common.add_model(parser)
     parser.add_argument("--steps", type=int, default=14)
     parser.add_argument("--only", default="", help="3M or 50M")
     options = parser.parse_args()
@@ -44,10 +46,10 @@ def main() -> None:
     print(f"{common.machine()}; batch 8, {options.steps} steps, Adam, lr 1e-4, rank 16 on all linear layers, seed 0\n")
     print("| model | prompt | heads | rival | rival, s/step | likra, s/step | times faster | whole: times faster "
           "| largest difference of a loss |\n|---|---|---|---|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
-    for size in ("3M", "50M"):
+    for size in [options.model] if options.model else ["3M", "50M"]:
         if options.only not in size:
             continue
-        base = common.random_base(size, train)
+        base = common.base_of(options.model, size, train)
         for shots in (0, 3):
             prompter = Prompter("qa", shots, train)
             drawn = train[3 : 3 + 8 * options.steps]
@@ -95,8 +97,9 @@ def main() -> None:
                         raise SystemExit(f"{size}, {shots}-shot, {activation}, {rival}: losses differ by {worst}")
                     theirs = sum(statistics.median(took[WARM:]) for took, _ in runs)
                     print(
-                        f"| {size} | {shots}-shot | `{activation}` | {rival} twice | {theirs:.3f} | {mine:.3f} "
-                        f"| {theirs / mine:.2f} | {sum(sum(took) for took, _ in runs) / whole:.2f} | {worst:.0e} |",
+                        f"| {Path(size).name} | {shots}-shot | `{activation}` | {rival} twice | {theirs:.3f} "
+                        f"| {mine:.3f} | {theirs / mine:.2f} | {sum(sum(took) for took, _ in runs) / whole:.2f} "
+                        f"| {worst:.0e} |",
                         flush=True,
                     )
                 torch.set_grad_enabled(True)

@@ -105,7 +105,8 @@ class Likra:
         """An untrained Likra. Raises InputError where the model cannot be loaded, or the role is unknown.
 
         Args:
-            model: A hub id, a folder, an embedded model, or a causal language model in memory (frozen in place).
+            model: A hub id, a folder, a GGUF file, an embedded model, or a causal language model in memory, which is
+                frozen in place.
             tokenizer: Needed with a model in memory, and only then.
             role: `sft-likra` (both adapters), `base-likra` (no positive one: the base takes its place), or `sft`.
             training_config: How to train; default: as the paper did.

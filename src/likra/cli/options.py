@@ -29,7 +29,7 @@ DATA_HELP = (
     "Where the questions come from: a JSONL, JSON, CSV or Parquet file, a folder of them, a benchmark's name "
     "(arc-challenge, arc-easy, arc-paper, hellaswag, winogrande, truthfulqa, blimp), hf:owner/name, or world."
 )
-MODEL_HELP = "The base model: a hub id, a folder, or `world` for the embedded one."
+MODEL_HELP = "The base model: a hub id, a folder, a GGUF file, or `world` for the embedded one."
 
 _LEAST_TEXT = 8  # characters that a column of text is folded to
 
@@ -55,7 +55,9 @@ BaseRevision = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16 or float16. [default: float32 on a CPU, the checkpoint's own on a GPU]"),
+    typer.Option(
+        help="float32, bfloat16 or float16. [default: float32 on a CPU; on a GPU the checkpoint's own; GGUF: bfloat16]"
+    ),
 ]
 Precision = Annotated[
     str,

@@ -24,7 +24,7 @@ from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
 from likra.utils import hub_client
 from likra.utils.embedded import embedded_models, embedded_questions
 from likra.utils.files import new_file
-from likra.utils.locations import CARD, CURVE, CURVE_FIGURE, FILES
+from likra.utils.locations import CARD, CURVE, CURVE_FIGURE, FILES, is_gguf
 
 
 def write_card(folder: Path, *, at: Path | None = None, repository: str | None = None) -> None:
@@ -102,6 +102,8 @@ def model_card(
         where=where,
         local=repository is None,
         embedded=base["name"] in embedded_models(),
+        gguf=Path(base["name"]) if is_gguf(base["name"]) else None,
+        stored=base.get("identity", {}).get("stored"),
         pinned=f", revision={_literal(base['revision'])}" if base["revision"] else "",
         question=question,
         choices=choices,

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from likra.data.tokens import TokenizedExample, encode_pairs, model_max_length
 from likra.data.vocabulary import check_embedded, check_vocabulary
 from likra.errors import InputError
+from likra.models.gguf import load_gguf
 from likra.models.identity import Identity
 from likra.models.thread_lock import alone
 from likra.models.unchanged import watch
@@ -41,9 +42,9 @@ class Base:
     Attributes:
         model: The model, frozen and in evaluation mode.
         tokenizer: Its tokenizer.
-        name: Hub id, folder, or an embedded name.
+        name: Hub id, folder, GGUF file, or an embedded name.
         revision: Commit of the hub repository, where it came from one.
-        files: The folder that it was loaded from, where it was.
+        files: The folder or GGUF file that it was loaded from, where it was.
         precision: In which it is read, one of `PRECISIONS`.
     """
 
@@ -152,12 +153,13 @@ def load_base(
     trust_remote_code: bool = False,
     token: str | None = None,
 ) -> Base:
-    """Load a base model and its tokenizer, safetensors only.
+    """Load a base model and its tokenizer, from safetensors or a GGUF file.
 
     Args:
-        name: A hub id, a folder, or the name of an embedded model.
+        name: A hub id, a folder, a GGUF file, or the name of an embedded model.
         revision: Branch, tag or commit on the hub.
-        dtype: `float32`, `bfloat16` or `float16`. Default: float32 on a CPU, the checkpoint's own on a GPU.
+        dtype: `float32`, `bfloat16` or `float16`. Default: float32 on a CPU; on a GPU the checkpoint's own, and
+            bfloat16 for a GGUF file, whose weights are expanded to it.
         precision: In which it and its adapters are read, one of `PRECISIONS`, whatever the weights are stored in.
         device: As torch names it, or `auto`: spread over all GPUs, for a model that is too large for one (through
             accelerate). Default: the first GPU (in a data parallel run, this process's own), else the CPU.
@@ -184,32 +186,39 @@ def load_base(
         raise InputError(f"device {device!r} cannot be used here ({reason}); try device 'cpu'.") from None
     check_model(name)
     path = str(embedded_models().get(name, name))
+    file = Path(path) if Path(path).is_file() else None
     placed: dict[str, Any] = {}
     if device == "auto" or quantize:
         placed["device_map"] = device if device == "auto" else {"": device}
+    if quantize and file:
+        raise InputError(f"quantize must be left out for a GGUF file, whose weights are expanded ({name}).")
     if quantize:
         placed["quantization_config"] = _quantized(quantize, dtype)
-    # The embedded models are stored in float16 only to be small.
-    auto = "auto" if device != "cpu" and name not in embedded_models() else torch.float32
-    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "token": token}
-    if not Path(path).is_dir() and not hub_client.reachable():
-        common["local_files_only"] = True  # what was downloaded before can still be used
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, **common)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=DTYPES[dtype] if dtype else auto, use_safetensors=True, **common, **placed
-        )
-    except Exception as error:  # transformers, safetensors and huggingface_hub share no base class for these
-        if isinstance(error, MemoryError | torch.OutOfMemoryError):
-            raise
-        raise InputError(_load_failure(name, path, error)) from None
+    if file:
+        expanded = torch.float32 if device == "cpu" else torch.bfloat16
+        model, tokenizer = load_gguf(file, DTYPES[dtype] if dtype else expanded, **placed)
+    else:
+        # The embedded models are stored in float16 only to be small.
+        auto = "auto" if device != "cpu" and name not in embedded_models() else torch.float32
+        common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code, "token": token}
+        if not Path(path).is_dir() and not hub_client.reachable():
+            common["local_files_only"] = True  # what was downloaded before can still be used
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, **common)
+            model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=DTYPES[dtype] if dtype else auto, use_safetensors=True, **common, **placed
+            )
+        except Exception as error:  # transformers, safetensors and huggingface_hub share no base class for these
+            if isinstance(error, MemoryError | torch.OutOfMemoryError):
+                raise
+            raise InputError(_load_failure(name, path, error)) from None
     if any(parameter.is_meta for parameter in model.parameters()):
         raise InputError(f"{name}: is too large for the GPUs here; use quantize='4bit', or more of them.")
     if not placed:
         model.to(torch.device(device))  # type: ignore[arg-type]  # transformers wraps it in a way mypy misreads
     base = as_base(model, tokenizer, name=name)
     base.precision = precision
-    base.files = Path(path) if Path(path).is_dir() else _snapshot(path, base.revision)
+    base.files = Path(path) if Path(path).exists() else _snapshot(path, base.revision)
     return base
 
 

@@ -170,7 +170,7 @@ class Identity:
         Args:
             model: The model; it may carry heads, which count nothing.
             tokenizer: Its tokenizer.
-            files: The folder that it was loaded from, if it was.
+            files: The folder or GGUF file that it was loaded from, if it was.
         """
         return cls(
             config=_config(model),
@@ -351,12 +351,14 @@ def _quantization(model: transformers.PreTrainedModel) -> str | None:
     return f"quantised ({method}, {bits} bits)" if bits else f"quantised ({method})"
 
 
-def _stored(folder: Path) -> str | None:
-    """Digest of the weights' files of a model folder."""
-    index = folder / "model.safetensors.index.json"
+def _stored(where: Path) -> str | None:
+    """Digest of the weights' files of a model folder; of a GGUF file its SHA-256, as hubs show it."""
+    index = where / "model.safetensors.index.json"
     try:
+        if where.is_file():
+            return _sha256(where)
         names = set(json.loads(index.read_text())["weight_map"].values()) if index.exists() else {"model.safetensors"}
-        return _digest([_sha256(folder / name) for name in sorted(names)])
+        return _digest([_sha256(where / name) for name in sorted(names)])
     except (OSError, ValueError, KeyError):
         return None
 

@@ -4,6 +4,7 @@ Nothing here loads torch, so that a wrong name is refused at once.
 """
 
 import difflib
+import importlib.util
 from pathlib import Path
 
 from likra.errors import InputError
@@ -16,26 +17,38 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CALIBRATION, EVALUATIONS = "calibration.json", "evaluations.json"
 CURVE, CURVE_FIGURE = "curve.json", "curve.png"
 
+GGUF = b"GGUF"  # how such a file begins
+
 #: Files about the adapters. They change later, so the manifest has no digests of them.
 EXTRAS = (CARD, CALIBRATION, EVALUATIONS, CURVE, CURVE_FIGURE)
 #: All files of a folder of adapters; no others are fetched from the hub, or sent there.
 FILES = (MANIFEST, LOSSES, *EXTRAS, f"*/{CONFIG}", f"*/{WEIGHTS}")
 
 
+def is_gguf(name: str) -> bool:
+    """Whether a model of this name is a GGUF file."""
+    return name.lower().endswith(".gguf")
+
+
 def check_model(name: str) -> None:
-    """Raise InputError unless a name can be a model's: that of its folder, or one that the hub may know."""
+    """Raise InputError unless a name can be a model's: its folder's, its GGUF file's, or one that the hub may know."""
     path = Path(embedded_models().get(name, name))
+    kinds = f"a hub id, a folder with config.json, a .gguf file, or an embedded model ({', '.join(embedded_models())})"
     if path.is_file():
-        raise InputError(f"{name}: is a file; a model is a hub id, a folder with config.json, or {_embedded()}.")
-    if path.is_dir():
+        with path.open("rb") as file:
+            if not is_gguf(name) or file.read(len(GGUF)) != GGUF:
+                raise InputError(f"{name}: is a file, but no GGUF file; a model is {kinds}.")
+        if importlib.util.find_spec("gguf") is None:
+            raise InputError(f"{name}: is a GGUF file, which needs an extra: pip install 'likra[gguf]'.")
+    elif path.is_dir():
         if not (path / "config.json").exists():
-            raise InputError(f"{name}: holds no config.json; a model folder is what save_pretrained writes.")
+            files = sorted(path.glob("*.gguf"))
+            hint = f"give its GGUF file: {files[0]}" if files else "a model folder is what save_pretrained writes"
+            raise InputError(f"{name}: holds no config.json; {hint}.")
+    elif is_gguf(name):
+        raise InputError(f"{name}: no such file; `hf download OWNER/NAME FILE.gguf` fetches one from the hub.")
     elif not hub_client.may_be_id(name):
-        raise InputError(f"{name}: no such folder; a model is a hub id, a folder with config.json, or {_embedded()}.")
-
-
-def _embedded() -> str:
-    return f"an embedded model ({', '.join(embedded_models())})"
+        raise InputError(f"{name}: no such folder; a model is {kinds}.")
 
 
 def check_heads(folder: Path) -> None:

@@ -43,7 +43,7 @@ class Task:
     """A model, and the data that heads on it learn from and are judged on.
 
     Attributes:
-        model: A hub id, a folder, or an embedded model.
+        model: A hub id, a folder, a GGUF file, or an embedded model.
         loading: Further arguments of `load_base`.
         data: A source's name.
         limit: Judge on so many test questions, drawn once for all seeds; None: on all.
@@ -232,6 +232,8 @@ def _base(name: str, loading: tuple[tuple[str, Any], ...]) -> "Base":
 def _model_content(name: str) -> str:
     """Digest of a local model's files; of a model on the hub, its name."""
     folder = embedded_models().get(name, Path(name))
+    if folder.is_file():
+        return sha256(folder)
     if not folder.is_dir():
         return name
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix != ".md"]
