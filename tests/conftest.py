@@ -188,6 +188,16 @@ def run(spawn: Spawn) -> Run:
     return finish
 
 
+#: What tests of scoring, training and writing run on: this machine's GPU too, where it has one.
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every kind of device that this machine has."""
+    return torch.device(request.param)
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of 320 symbols that puts a BOS first."""
