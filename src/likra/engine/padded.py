@@ -25,8 +25,9 @@ class PaddedReader:
     def num_own_tokens(self, pair: TokenizedExample) -> int:
         return len(pair.inputs)
 
-    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> None:
+    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> int:
         """Nothing is kept: every row is read whole."""
+        return 0
 
     @contextlib.contextmanager
     def predictions(self, batches: Sequence[Batch]) -> Iterator[list[Predictions]]:

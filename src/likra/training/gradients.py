@@ -48,7 +48,7 @@ class Gradients:
                 if not out_of_memory(error) or parallel.world() > 1:
                     raise
                 self._passes.halve(examples, self._last)
-            logger.warning("out of memory; going on with %d tokens at a time", self._passes.tokens)
+            logger.warning("out of memory; going on with %.2g GiB at a time", self._passes.room / 2**30)
             self._stack.zero_grad()
 
     def _accumulate(self, examples: Examples) -> dict[str, float]:
