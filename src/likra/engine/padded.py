@@ -12,6 +12,7 @@ from likra.engine.batch import Batch, Predictions
 from likra.engine.forward import autocast, logits_at, logprobs_of
 from likra.engine.memory import Budget
 from likra.engine.probe import scales_alike
+from likra.engine.transfer import sent
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 
@@ -97,5 +98,5 @@ def padded(pairs: Sequence[TokenizedExample], device: torch.device) -> dict[str,
         ids_RT[row, -len(tokens) :] = torch.tensor(tokens)
         mask_RT[row, -len(tokens) :] = 1
         positions_RT[row, -len(tokens) :] = torch.arange(len(tokens))
-    tensors = {"input_ids": ids_RT, "attention_mask": mask_RT, "position_ids": positions_RT}
-    return {name: tensor.to(device) for name, tensor in tensors.items()}
+    names = ("input_ids", "attention_mask", "position_ids")
+    return dict(zip(names, sent(device, [ids_RT, mask_RT, positions_RT]), strict=True))

@@ -127,6 +127,14 @@ def base_of(model: "str | Base | PreTrainedModel", tokenizer: Any = None, **load
     return as_base(model, tokenizer)
 
 
+def default_device() -> str:
+    """The first GPU (in a data parallel run, this process's own), else the CPU."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    # A process may see its own GPU only (Slurm, Ray), whatever its number.
+    return f"cuda:{parallel.local_rank() % torch.cuda.device_count()}" if parallel.world() > 1 else "cuda"
+
+
 def load_base(
     name: str,
     *,
@@ -158,8 +166,7 @@ def load_base(
         raise InputError(f"quantize must be one of {', '.join(QUANTIZED)}, got {quantize!r}.")
     if device == "auto" and parallel.world() > 1:
         raise InputError("device 'auto' spreads one process over all GPUs; start it without a launcher.")
-    own = f"cuda:{parallel.local_rank()}" if parallel.world() > 1 else "cuda"
-    device = device or (own if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     try:
         torch.empty(0, device=None if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
@@ -168,7 +175,7 @@ def load_base(
     check_model(name)
     path = str(embedded_models().get(name, name))
     placed: dict[str, Any] = {}
-    if device == "auto" or quantize:
+    if device != "cpu" or quantize:  # to a GPU weights go as they are read, without a copy of the model on the host
         placed["device_map"] = device if device == "auto" else {"": device}
     if quantize:
         placed["quantization_config"] = _quantized(quantize, dtype)

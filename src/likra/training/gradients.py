@@ -9,6 +9,7 @@ from likra.data.tokens import TokenizedExample
 from likra.engine.batch import Batch
 from likra.engine.memory import out_of_memory
 from likra.engine.reader import Reader
+from likra.engine.transfer import sent
 from likra.models.stack import HeadStack
 from likra.training.losses import Loss
 from likra.training.passes import Examples, Passes
@@ -67,7 +68,7 @@ class Gradients:
         """One forward and backward pass; returns each adapter's share of its loss. Nothing else of it stays alive."""
         with self._reader.predictions([self.batch(name, pairs) for name, pairs in part.items()]) as predictions:
             sums = [self._losses[each.batch.adapter](each) for each in predictions]
-            counts_A = torch.tensor([tokens[name] for name in part]).to(sums[0].device, non_blocking=True)
+            [counts_A] = sent(sums[0].device, [torch.tensor([tokens[name] for name in part])])
             loss_A = torch.stack(sums) / counts_A
             # Adapters share no weights, so the sum of their losses gives each its own gradient.
             loss_A.sum().backward()
