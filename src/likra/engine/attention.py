@@ -117,6 +117,7 @@ def attend(
         keys_Mkd = torch.cat([old_key[layout.cached], keys_Mkd])
         values_Mkd = torch.cat([old_value[layout.cached], values_Mkd])
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    log_Nh: torch.Tensor | None
     if layout.runs:
         out_Nhd, log_Nh = _of_runs(layout, query_Nhd, keys_Mkd, values_Mkd, scale)
     else:

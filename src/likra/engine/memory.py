@@ -81,6 +81,8 @@ class Budget:
         token = size * (
             6 * config.hidden_size + 3 * _widest(model) + 6 * config.num_attention_heads * _head_size(model)
         )
+        if _on_gpu(model) and size < 4:  # a head's input and update in float32, in the widest layer
+            token += 4 * (config.hidden_size + _widest(model))
         if not _on_gpu(model):
             token += keys_of_token * (3 + keys / BLOCK) + 5 * keys
         elif _in_runs(model):

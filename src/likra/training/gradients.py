@@ -1,7 +1,7 @@
 """The gradients of one optimisation step: forward and backward passes, within the memory there is."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -36,8 +36,10 @@ class Gradients:
         """Some examples with what the adapter's loss needs of them."""
         return Batch(adapter, examples, self._losses[adapter].whole_text)
 
-    def accumulate(self, examples: Examples) -> dict[str, float]:
-        """Add up the gradients of one step; returns each adapter's loss. Where memory runs out, in smaller passes.
+    def accumulate(self, examples: Examples) -> Callable[[], dict[str, float]]:
+        """Add up the gradients of one step. Where memory runs out, in smaller passes.
+
+        Returns what gives each adapter's loss: to ask for a number waits for the device, which has more to do.
 
         Raises:
             InputError: One example takes more memory than there is.
@@ -52,17 +54,24 @@ class Gradients:
             logger.warning("out of memory; going on with %.2g GiB at a time", self._passes.room / 2**30)
             self._stack.zero_grad()
 
-    def _accumulate(self, examples: Examples) -> dict[str, float]:
+    def _accumulate(self, examples: Examples) -> Callable[[], dict[str, float]]:
         tokens = {name: sum(map(len, self.batch(name, pairs).labels)) for name, pairs in examples.items()}
         found = []
         for part in self._passes.of(examples):
             self._last = part
             found.append((part, self._backward(part, tokens)))
-        losses = dict.fromkeys(examples, 0.0)
-        for part, loss_A in found:  # after all passes: to ask for a number waits for the device
-            for name, loss in zip(part, loss_A.tolist(), strict=True):
-                losses[name] += loss
-        return self._added_up(losses) if parallel.world() > 1 else losses
+
+        def losses() -> dict[str, float]:
+            total = dict.fromkeys(examples, 0.0)
+            for part, loss_A in found:
+                for name, loss in zip(part, loss_A.tolist(), strict=True):
+                    total[name] += loss
+            return total
+
+        if parallel.world() == 1:
+            return losses
+        everywhere = self._added_up(losses())
+        return lambda: everywhere
 
     def _backward(self, part: Examples, tokens: Mapping[str, int]) -> torch.Tensor:
         """One forward and backward pass; returns each adapter's share of its loss. Nothing else of it stays alive."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from likra.data.tokens import TokenizedExample
+from likra.engine import kernels
 from likra.engine.batch import Batch, Predictions, at_least_float
 from likra.engine.reader import Reader
 from likra.engine.transfer import sent
@@ -128,5 +129,7 @@ def identity_of(loss: Loss) -> dict[str, Any]:
 
 
 def summed(loss_M: torch.Tensor) -> torch.Tensor:
-    """The sum, one by one and in order on a CPU: the same however many threads there are."""
+    """The sum; one by one and in order on a CPU: the same however many threads there are."""
+    if kernels.kind_of(loss_M.device) != "cpu":
+        return loss_M.sum()  # there `index_add` has no order
     return loss_M.new_zeros(1).index_add(0, torch.zeros(len(loss_M), dtype=torch.long, device=loss_M.device), loss_M)[0]

@@ -174,14 +174,16 @@ class Trainer:
                 yield shuffled[start : start + size]
 
     def _step(self, number: int, examples: Examples) -> Step:
-        losses = self._gradients.accumulate(examples)
+        found = self._gradients.accumulate(examples)
         rates = {name: self.config.rate(number, self._steps[name]) for name in examples}
         for name, rate in rates.items():
-            if not math.isfinite(losses[name]):
-                check_base(self.stack.base, self._gradients.batch(name, examples[name]))
-                raise _diverged(f"the loss of head {name!r} became {losses[name]} at step {number + 1}")
             self._optimizer.step(name, rate)
         self.stack.zero_grad()
+        losses = found()  # only now, once the device has all of the step to do
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                check_base(self.stack.base, self._gradients.batch(name, examples[name]))
+                raise _diverged(f"the loss of head {name!r} became {loss} at step {number + 1}")
         return Step(number + 1, losses, rates, {name: self._seen(number, name) for name in examples})
 
     def _seen(self, number: int, name: str) -> int:
