@@ -126,7 +126,7 @@ class TrainingBudget:
         config = model.config.get_text_config()
         size, layers, keys = model.dtype.itemsize, config.num_hidden_layers, _bytes_of_keys(model)
         # Of a token in a layer: its inputs, norms (in float32 whatever the model's dtype) and products, which are kept
-        # for the backward pass. `tests/engine/test_training_memory.py` holds this to what is allocated.
+        # for the backward pass. `tests/engine/test_memory_taken.py` holds this to what is allocated.
         layer = size * (8 * config.hidden_size + 5 * _widest(model)) + keys
         layer += 8 * config.hidden_size if size < 4 else 0
         token = (config.hidden_size * size if checkpointing else layer) * layers + layer

@@ -1,4 +1,4 @@
-"""The estimate of what training takes, against what torch's profiler sees allocated."""
+"""What reading and training are reckoned to take, against what torch's profiler sees allocated."""
 
 import random
 from typing import Any
@@ -9,14 +9,17 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from likra.data import TokenizedExample
+from likra.engine import kernels
 from likra.engine.batch import Batch
-from likra.engine.memory import TrainingBudget
+from likra.engine.memory import Budget, TrainingBudget
 from likra.engine.packed import PackedReader
 from likra.models.base import as_base
 from likra.models.lora_config import lora_config
 from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import BASE
 from likra.training.losses import Likelihood
 from likra.training.prepared import prepared
+from tests.engine.another_device import WAYS, read_as_cuda
 
 #: In the proportions of Llama-3.2-1B, a twentieth as wide.
 SHAPE = LlamaConfig(
@@ -77,3 +80,35 @@ def test_the_estimate_is_no_less_than_what_is_taken_and_not_thrice(case: dict[st
     predicted = given["context"] + 5 if given["whole_text"] else 6
     estimate = len(names) * sum(budget.cost(reader.num_own_tokens(pair), len(pair.inputs), predicted) for pair in pairs)
     assert taken < 1.5 * estimate < 3 * taken  # the half on top is what budgets leave to allocators
+
+
+@pytest.mark.parametrize("way", ["cpu", *WAYS])
+@pytest.mark.parametrize("context", [60, 900])
+def test_scoring_takes_no_more_than_its_budget(
+    way: str, context: int, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU too, where keys and values are gathered, and without the kernel copied for every query head."""
+    torch.manual_seed(0)
+    base = as_base(AutoModelForCausalLM.from_config(SHAPE), tokenizer)
+    rng = random.Random(0)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(2048) for _ in range(count))
+
+    pairs = [
+        TokenizedExample(prompt, tokens(6))
+        for prompt in (tokens(context) for _ in range(3600 // context))
+        for _ in range(4)
+    ]
+    if way != "cpu":
+        read_as_cuda(monkeypatch, way)
+    if way == "runs":  # which, as the kernel, takes nothing but its outputs
+        monkeypatch.setattr(kernels, "_works", lambda shape, kernel: True)
+        monkeypatch.setattr(
+            kernels, "varlen_attn", lambda query, *_, **__: (query.clone(), query.new_zeros(query.shape[1::-1]))
+        )
+    memory = 48 * 2**20
+    budget = Budget.of(base.model, memory, 1, context + 6)
+    assert budget.tokens > 100
+    reader = PackedReader(base, None)
+    assert memory / 10 < peak(lambda: reader.loglikelihoods(pairs, [BASE], budget)) < memory
