@@ -149,6 +149,18 @@ def test_training_as_on_a_gpu_ends_as_on_a_cpu(
     assert bool(kernel.calls) == (way == "runs")
 
 
+def test_scores_are_not_rounded_before_the_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a kernel that gives log-sum-exps, in half precision."""
+    read_as_cuda(monkeypatch, "blocks")
+    torch.manual_seed(0)
+    q, k, v = ((torch.randn(1, heads, 200, 32) * 2).bfloat16() for heads in (4, 2, 2))
+    out, log = attention._with_log_sum_exp(q, k, v, None, 0.3)
+    keys, values = (x.double().repeat_interleave(2, 1) for x in (k, v))
+    scores = q.double() @ keys.transpose(-1, -2) * 0.3
+    torch.testing.assert_close(log.double(), scores.logsumexp(-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.double(), scores.softmax(-1) @ values, atol=0.03, rtol=0)
+
+
 def test_what_is_merged_has_gradients_on_a_gpu_too(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel gives none for the log-sum-exps; where they are needed, masks are used."""
     read_as_cuda(monkeypatch, "runs")

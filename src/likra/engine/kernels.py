@@ -113,6 +113,8 @@ def _works(shape: AttentionShape, kernel: Any) -> bool:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(shape.device.type, enabled=False):
             # Fewer queries than keys, and as many; fewer keys than the window, and more.
             gap = max(_gap(shape, queries, window) for queries in (3, 9) for window in (None, 4))
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # whatever a kernel says that does not know a GPU
         gap, reason = float("inf"), f"{type(error).__name__}: {error}".splitlines()[0][:120]
     else:
@@ -149,8 +151,8 @@ def _gap(shape: AttentionShape, queries: int, window: int | None) -> float:
         outs.append(expected)
     weights = torch.randn(found.shape, generator=random).to(shape.device)
     ours, plain = (torch.autograd.grad((out.float() * weights).sum(), (q, k, v)) for out in (found, torch.cat(outs)))
-    # Gradients are sums of more products than outputs, and rounded more.
-    gaps += [(one - other).float().abs().max() / 4 for one, other in zip(ours, plain, strict=True)]
+    # Gradients are sums over many queries: as large as they are, they are rounded.
+    gaps += [(one - other).abs().max() / other.abs().max().clamp(min=1) for one, other in zip(ours, plain, strict=True)]
     return float(torch.stack([gap.detach().float() for gap in gaps]).max())
 
 

@@ -135,11 +135,15 @@ class TrainingBudget:
         gathered = ((1 if checkpointing else layers) * copies + 3) * keys
         return cls(_available(model, memory) / _SPARE, token, 12 * config.vocab_size, gathered, keys * layers)
 
-    def cost(self, own: int, length: int, places: int) -> float:
-        """Bytes that an example of `length` tokens takes, of which an adapter reads `own`, with logits at `places`."""
+    def cost(self, own: int, length: int, places: int, *, prefix_kept: bool = True) -> float:
+        """Bytes that an example of `length` tokens takes, of which an adapter reads `own`, with logits at `places`.
+
+        What the base reads of it is kept for the whole run, or else read for each pass and counted here.
+        """
         # A block of tokens gathers the path above it; where sequences are long each has several blocks.
         gathered = max(length, own * (1 + (length - own / 2) / BLOCK))
-        return own * self.token + places * self.place + gathered * self.key
+        prefix = 0.0 if prefix_kept else (length - own) * self.kept
+        return own * self.token + places * self.place + gathered * self.key + prefix
 
     @property
     def most_kept(self) -> int:

@@ -18,15 +18,15 @@ class Passes:
 
     Attributes:
         size: Examples per adapter in one pass.
-        cost: Bytes that a pass takes for an example of an adapter.
         cut: Whether one adapter's examples that do not fit are divided too. (The loss is a sum over examples, so this
             changes gradients by rounding only.)
+        cost: Bytes that a pass takes for an example of an adapter.
         room: Bytes of a pass. Adapters that do not fit into one together take turns.
     """
 
     size: int
-    cost: Callable[[str, TokenizedExample], float]
     cut: bool
+    cost: Callable[[str, TokenizedExample], float] = lambda name, pair: 0.0
     room: float = math.inf
 
     def of(self, step: Examples) -> Iterator[dict[str, Sequence[TokenizedExample]]]:

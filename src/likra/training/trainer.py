@@ -93,21 +93,23 @@ class Trainer:
         longest = max((len(pair.inputs) for pairs in self.data.values() for pair in pairs), default=1)
         reader = self.reader or reader_of(base, self.stack, longest, bf16=config.bf16, memory=self.memory)
         budget = TrainingBudget.of(base.model, self.memory, config.gradient_checkpointing)
-        passes = Passes(config.per_device_train_batch_size, self._cost(reader, budget), cut=self.memory is not None)
+        passes = Passes(config.per_device_train_batch_size, cut=self.memory is not None)
         self._gradients = Gradients(self.stack, reader, self._losses, passes)
         steps = [{name: pairs} for name in self.data for pairs in self._order(name)]
         read = [pair for step in steps for part in passes.shares(step) for pairs in part.values() for pair in pairs]
-        passes.room = budget.room(reader.keep_prefixes(read, budget.most_kept))
+        kept = reader.keep_prefixes(read, budget.most_kept)
+        passes.cost, passes.room = self._cost(reader, budget, kept > 0), budget.room(kept)
 
-    def _cost(self, reader: Reader, budget: TrainingBudget) -> Callable[[str, TokenizedExample], float]:
+    def _cost(
+        self, reader: Reader, budget: TrainingBudget, prefix_kept: bool
+    ) -> Callable[[str, TokenizedExample], float]:
         """Gives the bytes that a pass takes for an example of one adapter."""
 
         def cost(name: str, pair: TokenizedExample) -> float:
             loss = self._losses[name]
             predicted = len(pair.inputs) if loss.whole_text else len(pair.completion)
-            return budget.cost(
-                reader.num_own_tokens(pair), len(pair.inputs), predicted * getattr(loss, "vocabularies", 1)
-            )
+            places = predicted * getattr(loss, "vocabularies", 1)
+            return budget.cost(reader.num_own_tokens(pair), len(pair.inputs), places, prefix_kept=prefix_kept)
 
         return cost
 
