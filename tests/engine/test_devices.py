@@ -10,6 +10,7 @@ import torch
 
 from likra.data import Prompter, Question
 from likra.engine import attention, kernels
+from likra.engine import layout as layout_module
 from likra.engine import plan as plan_module
 from likra.engine import reader as reader_module
 from likra.engine.batch import Batch
@@ -147,6 +148,38 @@ def test_training_as_on_a_gpu_ends_as_on_a_cpu(
     found = train(tiny_base(tokenizer, architecture), data, config)
     assert max(distance(found, expected, name) for name in HEADS) < 1e-4
     assert bool(kernel.calls) == (way == "runs")
+
+
+@pytest.mark.parametrize("way", ["cpu", *WAYS])
+def test_what_a_plan_needs_is_sent_once_and_not_for_each_layer(
+    way: str, base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way != "cpu":
+        read_as_cuda(monkeypatch, way)
+    sent: list[str] = []
+    for module in (layout_module, plan_module):
+        real, name = module.sent, module.__name__.rpartition(".")[2]
+
+        def counted(device: Any, tensors: Any, real: Any = real, name: str = name) -> Any:
+            sent.append(name)
+            return real(device, tensors)
+
+        monkeypatch.setattr(module, "sent", counted)
+    passes: list[int] = []
+    base.model.register_forward_hook(lambda *_: passes.append(1))
+    PackedReader(base, None).loglikelihoods(some_pairs(3), [BASE], Budget(40, 40))
+    assert len(base.model.model.layers) > 1 and len(passes) > 1
+    # Of the last pass nothing need be kept for a later one.
+    assert sent.count("layout") == len(passes) and 0 < sent.count("plan") < len(passes)
+
+
+def test_masks_are_as_wide_as_a_gpus_kernels_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_as_cuda(monkeypatch, "blocks")
+    tree = plan_module.Tree.of([(pair.inputs, 0) for pair in some_pairs(2)])
+    plan = plan_module.RangePlanner(tree, 0, len(tree), 1, 100).plan()
+    for block in plan.layout(None, torch.device("cpu"), torch.bfloat16, "blocks").blocks:
+        assert block.mask_B1qk.shape[-1] == block.keys_Bk.shape[-1] and block.keys_Bk.shape[-1] % 16 == 0
+        assert block.mask_B1qk.dtype == torch.bfloat16 and (block.mask_B1qk == 0).any(-1).all()
 
 
 def test_scores_are_not_rounded_before_the_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
