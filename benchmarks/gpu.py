@@ -6,24 +6,31 @@
 Questions are random tokens in the lengths of ARC-Challenge: prompts of 40 tokens, examples of 45, four candidates of 6.
 The other side reads every candidate as a row of its own, with vocabulary logits everywhere, once per head, and trains
 one head after the other: what today's tools do, without their overhead. Differences of likelihoods are printed.
-`share of peak` is operations per second over those of the largest bfloat16 matrix product measured here.
+`share of peak` is operations per second over those of the largest bfloat16 matrix product measured here. Then, each way
+that likra has of it: attention by torch's kernel for sequences of unequal lengths and under masks, with the memory that
+was reckoned with and the memory that was taken; a training step's memory likewise; and a draw of a token.
 """
 
 import argparse
+import contextlib
 import itertools
 import random
 import statistics
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
 
 from likra.data.tokens import TokenizedExample
-from likra.engine.memory import Budget
+from likra.engine import kernels
+from likra.engine.kernels import AttentionShape
+from likra.engine.memory import Budget, TrainingBudget
 from likra.engine.packed import PackedReader
 from likra.engine.padded import PaddedReader
 from likra.engine.probe import can_share
+from likra.mining import sampling
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import BASE
@@ -187,6 +194,79 @@ def training(base: Any, top: float, steps: int) -> None:
             )
 
 
+@contextlib.contextmanager
+def masks_only() -> Iterator[None]:
+    """Attention without torch's kernel for sequences of unequal lengths."""
+    kernel = kernels.varlen_attn
+    kernels.varlen_attn = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        kernels.varlen_attn = kernel
+
+
+def taken(run: Callable[[], Any]) -> tuple[float, str]:
+    """Seconds, and GiB that were taken at most beside what was there before."""
+    run()
+    if not torch.cuda.is_available():
+        start = clock()
+        run()
+        return clock() - start, "-"
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before, start = torch.cuda.memory_allocated(), clock()
+    run()
+    return clock() - start, f"{(torch.cuda.max_memory_allocated() - before) / 2**30:.2f}"
+
+
+def ways_of_attention(base: Any, count: int, tiny: bool) -> None:
+    config = base.model.config
+    shape = AttentionShape(base.device, base.model.dtype, config.num_attention_heads, config.num_key_value_heads,
+                           config.hidden_size // config.num_attention_heads)  # fmt: skip
+    print("\n| prompt | attention | questions / s | GiB for this | GiB taken |\n|---|---|---:|---:|---:|", flush=True)
+    for shots, fixed in ((0, False), (3 if tiny else 25, False), (3 if tiny else 25, True)):
+        pairs = questions(count, shots, fixed, config.vocab_size)
+        longest = max(len(pair.inputs) for pair in pairs)
+        memory = 4 * 2**30
+        for way in ("kernel", "masks"):
+            with contextlib.nullcontext() if way == "kernel" else masks_only():
+                if way == "kernel" and not shape.varlen:
+                    continue
+                budget = Budget.of(base.model, memory, 1, longest)
+                reader = PackedReader(base, None)
+                seconds, most = taken(lambda: reader.loglikelihoods(pairs, [BASE], budget))  # noqa: B023
+            print(f"| {shots}-shot, {'fixed' if fixed else 'sampled'} | {way} | {count / seconds:.1f} | 4 | {most} |",
+                  flush=True)  # fmt: skip
+
+
+def memory_of_training(base: Any) -> None:
+    print("\n| prompt | heads | a step's memory as reckoned, GiB | taken, GiB |\n|---|---|---:|---:|", flush=True)
+    for shots in (0, 3):
+        for activation in ("everywhere", "completion"):
+            pairs = questions(8, shots, True, base.model.config.vocab_size)[::4]
+            stack = HeadStack(base, HEADS, adapt=activation, invocation_tokens=ENDING)
+            reader = PackedReader(base, stack)
+            budget = TrainingBudget.of(base.model, None, False)
+            cost = sum(budget.cost(reader.num_own_tokens(p), len(p.inputs), len(p.completion)) for p in pairs)
+            trainer = Trainer(stack, dict.fromkeys(HEADS, pairs), TrainingConfig(adapt=activation), reader=reader)
+            _, most = taken(trainer.run)
+            print(f"| {shots}-shot | `{activation}` | {2 * cost / 2**30:.2f} | {most} |", flush=True)
+            stack.remove()
+
+
+def draws(base: Any) -> None:
+    print("\n| draw of 64 tokens | ms |\n|---|---:|", flush=True)
+    scores = torch.randn(64, base.model.config.vocab_size, device=base.device)
+    draw = torch.rand(64, 1, dtype=torch.float64)
+    for name, pick in (("float64", sampling._picked), ("two steps", sampling._picked_in_two_steps)):
+        there = draw.to(base.device) if name == "float64" else draw
+        pick(scores, there, 1.0)
+        start = clock()
+        for _ in range(20):
+            pick(scores, there, 1.0)
+        print(f"| {name} | {(clock() - start) * 50:.2f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true")
@@ -211,6 +291,9 @@ def main() -> None:
         print("\n| prompt | heads | s / step | apart, s / step | times faster | share of peak, apart |")
         print("|---|---|---:|---:|---:|---:|", flush=True)
         training(base, top, 6)
+        ways_of_attention(base, count, options.tiny)
+        memory_of_training(base)
+        draws(base)
         del base, model
         if device == "cuda":
             torch.cuda.empty_cache()

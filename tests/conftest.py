@@ -121,6 +121,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIKRA_CACHE", str(tmp_path / "likra-cache"))
 
 
+@pytest.fixture(autouse=True)
+def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are loaded on the CPU where a test names no device, on a machine with a GPU too."""
+    monkeypatch.setattr("likra.models.base.default_device", lambda: "cpu")
+
+
 def until(happened: Callable[[], Any]) -> None:
     """Wait for what comes sooner or later."""
     deadline = time.monotonic() + PATIENCE
@@ -140,7 +146,7 @@ def spawning() -> Iterator[Spawn]:
     started: list[subprocess.Popen[str]] = []
 
     def spawn(command: list[str], **options: Any) -> "subprocess.Popen[str]":
-        environment = {**options.pop("env", os.environ), "LIKRA_TEST_PROCESS": mark}
+        environment = {**options.pop("env", os.environ), "LIKRA_TEST_PROCESS": mark, "CUDA_VISIBLE_DEVICES": ""}
         process = subprocess.Popen(command, text=True, start_new_session=True, env=environment, **options)
         started.append(process)
         return process
@@ -186,6 +192,16 @@ def run(spawn: Spawn) -> Run:
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
     return finish
+
+
+#: What tests of scoring, training and writing run on: this machine's GPU too, where it has one.
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else []), *(["mps"] if torch.mps.is_available() else [])]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every kind of device that this machine has."""
+    return torch.device(request.param)
 
 
 @pytest.fixture(scope="session")

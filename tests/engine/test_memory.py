@@ -128,8 +128,10 @@ def test_a_smaller_budget_reads_less_at_once(base: Base) -> None:
     ):
         Budget.of(base.model, 10**6, 3, 10_000)
     kept = [TrainingBudget.of(base.model, memory, False) for memory in (10**5, 10**8)]
-    assert kept[0].tokens < kept[1].tokens and kept[0].kept < kept[1].kept
-    assert TrainingBudget.of(base.model, 10**8, True).tokens > kept[1].tokens
+    assert kept[0].memory < kept[1].memory and kept[0].most_kept < kept[1].most_kept
+    assert TrainingBudget.of(base.model, 10**8, True).cost(10, 10, 1) < kept[1].cost(10, 10, 1)
+    assert kept[0].cost(10, 10, 10) > kept[0].cost(10, 10, 1)  # logits where something is predicted only
+    assert kept[0].room(0) == kept[0].memory > kept[0].room(1)  # nothing is set aside for what is not kept
 
 
 def test_heads_that_take_turns_and_prompts_that_are_read_anew_end_the_same(tokenizer: Any) -> None:
@@ -142,7 +144,10 @@ def test_heads_that_take_turns_and_prompts_that_are_read_anew_end_the_same(token
         stack = HeadStack(tiny_base(tokenizer), list(data), lora=lora_config(r=4), adapt="completion", seeds=[0, 1, 2])
         trainer = Trainer(stack, data, config, memory=limit)
         if limit == 10**5:
-            assert TrainingBudget.of(stack.base.model, limit, False).tokens < 40
+            budget = TrainingBudget.of(stack.base.model, limit, False)
+            assert all(
+                budget.cost(len(pair.completion), len(pair.inputs), 1) > budget.memory / 10 for pair in data["a"]
+            )
         trainer.run()
         stacks.append(stack)
     assert max(distance(*stacks, name) for name in data) < 1e-4

@@ -1,6 +1,8 @@
 """The steps of a plan against brute force: who is whose ancestor, where each key lies, what is kept."""
 
+import itertools
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 
 from likra.engine import plan as plan_module
 from likra.engine.layout import Layout
-from likra.engine.plan import Plan, RangePlanner, plan_new
+from likra.engine.plan import Plan, RangePlanner, Way, plan_new
 from likra.engine.tree import Tree
 
 
@@ -41,7 +43,8 @@ def attended(layout: Layout, tokens: int) -> list[set[int]]:
     found: list[set[int]] = []
     for block in layout.blocks:
         for keys_k, mask_qk in zip(block.keys_Bk, block.mask_B1qk[:, 0], strict=True):
-            found += [{int(k) for k in keys_k[row == 0]} for row in mask_qk]
+            seen_qk = mask_qk if mask_qk.dtype == torch.bool else mask_qk == 0
+            found += [{int(k) for k in keys_k[row]} for row in seen_qk]
     cached = len(layout.cached)
     for chain in layout.chains:
         for adapter in range(chain.adapters):
@@ -49,12 +52,25 @@ def attended(layout: Layout, tokens: int) -> list[set[int]]:
             for place in range(chain.first, chain.last):
                 own = {cached + first + n for n in range(chain.first, place + 1)}
                 found.append(own | {int(k) for k in chain.keys_Ak[adapter]})
-    seen = [found[int(place)] for place in layout.restore_N]
+    seen = [found[int(place)] for place in layout.restore_N] + list(_of_runs(layout))
     return [{int(layout.cached[k]) - CACHED if k < cached else k - cached for k in keys} for keys in seen]
 
 
+def _of_runs(layout: Layout) -> Iterator[set[int]]:
+    """The same of runs, as a causal kernel that aligns queries and keys at their ends reads them."""
+    for run in layout.runs:
+        ends_q, ends_k = run.lengths.ends_q.tolist(), run.lengths.ends_k.tolist()
+        assert ends_q[-1] == run.last - run.first and ends_k[-1] == len(run.keys_K)
+        for (first, last), (begin, end) in zip(itertools.pairwise(ends_q), itertools.pairwise(ends_k), strict=True):
+            for place in range(last - first):
+                stop = end - (last - first) + place + 1
+                start = begin if run.window is None else max(begin, stop - run.window)
+                yield {int(k) for k in run.keys_K[start:stop]}
+
+
 @pytest.mark.parametrize("seed", range(12))
-def test_every_token_attends_to_its_ancestors(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", ["blocks", "chains", "runs"])
+def test_every_token_attends_to_its_ancestors(seed: int, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(seed)
     for name, sizes in (("PREFIX", [2, 6, 1000]), ("CHAIN", [3, 1000]), ("BLOCK", [3, 8, 128])):
         monkeypatch.setattr(plan_module, name, rng.choice(sizes))
@@ -64,7 +80,7 @@ def test_every_token_attends_to_its_ancestors(seed: int, monkeypatch: pytest.Mon
     stop = rng.randint(start + 1, len(tree))
     planner = RangePlanner(tree, start, stop, adapters, depth)
     plan = planner.plan()
-    layout = planner.layout(None, chained=rng.random() < 0.5)
+    layout = planner.layout(None, way)
     seen = attended(layout, len(plan.ids_N))
     prefix = planner.shared_prefix(None)
     for adapter in range(adapters):
@@ -109,15 +125,16 @@ def test_a_shared_prefix_must_pay_and_be_of_one_kind(monkeypatch: pytest.MonkeyP
     assert RangePlanner(tree, 2, 8, 2, 6).shared_prefix(None) == 0  # two are above, too few
     own = Tree.of([(ids, 0) for ids, _ in branches])
     assert RangePlanner(own, 5, 8, 2, 6).shared_prefix(None) == 5
-    assert RangePlanner(own, 5, 8, 2, 6).layout(None, False).prefixes == 2
+    assert RangePlanner(own, 5, 8, 2, 6).layout(None, "blocks").prefixes == 2
 
 
-@pytest.mark.parametrize("window", [None, 4])
-def test_trees_of_several_adapters_attend_each_to_its_own(window: int | None) -> None:
+@pytest.mark.parametrize("window", [None, 1, 4])
+@pytest.mark.parametrize("way", ["blocks", "runs"])
+def test_trees_of_several_adapters_attend_each_to_its_own(window: int | None, way: Way) -> None:
     trees = [some_tree(seed) for seed in (1, 2)]
     slots_of = [100 * n + np.arange(len(tree)) for n, tree in enumerate(trees)]
     plan: Plan = plan_new(trees, slots_of)
-    layout = plan.layout(window, torch.device("cpu"), torch.float32, True)
+    layout = plan.layout(window, torch.device("cpu"), torch.float32, way)
     seen = attended(layout, len(plan.ids_N))
     for tree, slots, places, span in zip(trees, slots_of, plan.places_AS, plan.spans, strict=True):
         assert span[1] - span[0] == tree.adapter_N.sum()

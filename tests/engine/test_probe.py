@@ -102,3 +102,16 @@ def test_experts(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patched:
             patched.setattr(plan_module, "_sees", wrong)
             assert not can_share(experts(dtype), 60), wrong
+
+
+def test_the_trial_computes_in_full_float32(tokenizer: Any) -> None:
+    """Whatever the program allows: TF32 would miss the bound, and the base be read slowly."""
+    base, seen = tiny_base(tokenizer), set()
+    base.model.register_forward_hook(lambda *_: seen.add(torch.backends.cuda.matmul.fp32_precision))
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        assert can_share(base.model, 60)
+        assert seen == {"ieee"} and torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before

@@ -8,6 +8,7 @@ from transformers import GenerationConfig
 
 from likra.data import Prompter, Question, encode_pair
 from likra.data.templates import word
+from likra.engine import kernels
 from likra.errors import InputError
 from likra.generation.text import LineEnd, end_ids, prompt_ids
 from likra.mining import sampling
@@ -22,7 +23,15 @@ def sampler(base: Base, questions: list[Question], **options: Any) -> Sampler:
     return Sampler(base, questions, QA, **({"max_tokens": 6} | options))
 
 
-def test_a_draw_follows_the_probabilities() -> None:
+@pytest.fixture(params=["cpu", "cuda"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A draw as on a CPU, and as on a GPU."""
+    monkeypatch.setattr(sampling, "_GROUP", 8)
+    monkeypatch.setattr(kernels, "kind_of", lambda device: request.param)
+    return str(request.param)
+
+
+def test_a_draw_follows_the_probabilities(kind: str) -> None:
     """Evenly spaced draws give each token its share; a formula of its own, not a model."""
     torch.manual_seed(0)
     logits = torch.randn(50) * 2
@@ -36,14 +45,27 @@ def test_a_draw_follows_the_probabilities() -> None:
         assert (share_V - (logits.double() / temperature).softmax(0)).abs().max() < 2 / count
 
 
-def test_an_impossible_token_is_never_drawn() -> None:
-    logits = torch.tensor([-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]).expand(3, -1)
+@pytest.mark.parametrize("between", [0, 20])
+def test_an_impossible_token_is_never_drawn(kind: str, between: int) -> None:
+    never = [-torch.inf]
+    logits = torch.tensor([*never, 0.0, *never * (1 + between), 0.0, *never * (1 + between)]).expand(3, -1)
     draws = torch.tensor([[0.0], [0.5], [1.0]], dtype=torch.float64)
     kept = sampling._Draw(draws, 1, 1.0)(torch.zeros(3, 1, dtype=torch.long), logits)
-    assert kept.argmax(1).tolist() == [1, 3, 3]
+    assert kept.argmax(1).tolist() == [1, 3 + between, 3 + between]
 
 
-def test_the_same_answers_whatever_they_are_sampled_with(base: Base, questions: list[Question]) -> None:
+def test_a_gpu_draws_what_a_cpu_draws_but_for_rounding() -> None:
+    torch.manual_seed(0)
+    scores_RV, draws_R1 = torch.randn(4000, 1000) * 3, torch.rand(4000, 1, dtype=torch.float64)
+    here, there = (pick(scores_RV, draws_R1, 0.8) for pick in (sampling._picked, sampling._picked_in_two_steps))
+    assert (here == there).double().mean() > 0.999
+    scores_RV[7, 3] = torch.nan
+    for pick in (sampling._picked, sampling._picked_in_two_steps):
+        with pytest.raises(InputError, match="logits are not finite"):
+            pick(scores_RV, draws_R1, 0.8)
+
+
+def test_the_same_answers_whatever_they_are_sampled_with(kind: str, base: Base, questions: list[Question]) -> None:
     whole = sampler(base, questions).propose({place: range(3) for place in range(12)})
     assert whole == sampler(base, questions).propose({place: range(3) for place in reversed(range(12))})
     assert len({text for texts in whole.values() for text in texts}) > 30

@@ -13,7 +13,7 @@ from likra.engine.loglikelihood import score
 from likra.errors import InputError
 from likra.likra import Likra
 from likra.models import base as base_module
-from likra.models.base import load_base
+from likra.models.base import default_device, load_base
 from likra.models.lora_config import lora_config
 from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import BASE
@@ -34,6 +34,37 @@ def test_a_base_spread_over_devices_scores_the_same(model_folder: Path, question
     table = score(spread, stack, questions, PROMPTER, (BASE, "one"))
     np.testing.assert_allclose(table.head(BASE), whole.head(BASE), atol=1e-4)
     assert not np.allclose(table.head("one"), table.head(BASE), atol=1e-2, equal_nan=True)
+
+
+def test_a_gpu_gets_the_weights_as_they_are_read(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    real = AutoModelForCausalLM.from_pretrained
+
+    def loaded(path: str, **how: Any) -> Any:
+        given.append(how.pop("device_map", None))
+        return real(path, **how)
+
+    monkeypatch.setattr(base_module.AutoModelForCausalLM, "from_pretrained", loaded)
+    for device in ("meta", "cpu"):  # the former stands for a GPU
+        load_base(str(model_folder), device=device)
+    assert given == [{"": "meta"}, None]
+    # And a map of one device puts no hooks on the model.
+    one = real(str(model_folder), device_map={"": "cpu"})
+    assert not any(hasattr(module, "_hf_hook") for module in one.modules())
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "rank", "expected"),
+    [(0, 1, 0, "cpu"), (2, 1, 0, "cuda"), (2, 2, 1, "cuda:1"), (1, 4, 3, "cuda:0")],
+)
+def test_a_process_takes_its_own_gpu_or_the_one_that_it_sees(
+    gpus: int, processes: int, rank: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    monkeypatch.setattr("likra.utils.parallel.world", lambda: processes)
+    monkeypatch.setattr("likra.utils.parallel.local_rank", lambda: rank)
+    assert default_device() == expected
 
 
 @pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="needs bitsandbytes, which is optional")

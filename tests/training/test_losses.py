@@ -17,6 +17,7 @@ from likra.generation import Contrast, Decoding, distill
 from likra.models.base import Base
 from likra.models.lora_config import lora_config
 from likra.models.stack import HeadStack
+from likra.training import losses as losses_module
 from likra.training.config import TrainingConfig
 from likra.training.losses import Distillation
 from likra.training.trainer import Trainer
@@ -118,8 +119,16 @@ def taught(tokenizer: Any) -> HeadStack:
 
 
 @pytest.mark.parametrize("read_by", [PackedReader, PaddedReader])
-def test_distillation_is_the_divergence_by_hand(read_by: Callable[..., Any], taught: HeadStack, tokenizer: Any) -> None:
+@pytest.mark.parametrize("together", [10**6, 3])
+def test_distillation_is_the_divergence_by_hand(
+    read_by: Callable[..., Any],
+    together: int,
+    taught: HeadStack,
+    tokenizer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     base: Base = taught.base
+    monkeypatch.setattr(losses_module, "_VALUES", together * base.rows)
     reader, data = read_by(base, taught), examples(tokenizer, 4, 3)
     loss = Distillation(reader, ("a", "b"), lambda one, other: one + other)
     [step] = Trainer(taught, {"student": data}, CONFIG, losses={"student": loss}, reader=reader).run()
@@ -134,6 +143,17 @@ def test_distillation_is_the_divergence_by_hand(read_by: Callable[..., Any], tau
         teacher = (found[0] + found[1]).log_softmax(-1)
         total += (teacher.exp() * (teacher - own)).sum().item()
     assert step.losses["student"] == pytest.approx(total / sum(len(pair.completion) for pair in data), rel=1e-4)
+
+
+def test_distilling_some_tokens_at_a_time_ends_the_same(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    for together in (10**6, 2):
+        monkeypatch.setattr(losses_module, "_VALUES", together * 320)
+        stack = HeadStack(tiny_base(tokenizer), ["a", "b", "student"], lora=lora_config(r=4), seeds=[0, 1, 2])
+        Trainer(stack, {"a": examples(tokenizer, 8, 1), "b": examples(tokenizer, 8, 2)}, CONFIG).run()
+        distill(stack, ("a", "b"), "student", prompts(examples(tokenizer, 4, 3)), Contrast(), CONFIG, Decoding(4))
+        ended.append(stack)
+    assert distance(*ended, "student") < 1e-5
 
 
 def test_distillation_has_the_trainers_checks(taught: HeadStack, tokenizer: Any) -> None:

@@ -10,8 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, PreTrainedModel
 
-from likra.engine.layout import Chain
-from likra.engine.plan import Plan
+from likra.engine import kernels
+from likra.engine.kernels import AttentionShape, varlen
+from likra.engine.layout import Chain, Layout
+from likra.engine.plan import Plan, Way
 from likra.models.thread_lock import in_thread, lock_of
 
 NAME = "likra"
@@ -38,8 +40,8 @@ class KVCache:
 
     def offer(self, layer: nn.Module, plan: Plan, key_Nkd: torch.Tensor, value_Nkd: torch.Tensor) -> None:
         """Take what the plan wants kept; it is in the cache after `commit`."""
-        rows = plan.store[0].to(key_Nkd.device)
-        if len(rows):
+        if len(plan.store[0]):
+            rows, _ = plan.store_on(key_Nkd.device)
             self._waiting[id(layer)] = (key_Nkd.detach()[rows], value_Nkd.detach()[rows])
 
     def commit(self, plan: Plan) -> None:
@@ -48,7 +50,7 @@ class KVCache:
             if layer not in self._layers:
                 key, value = (some.new_zeros(plan.slots, *some.shape[1:]) for some in new)
                 self._layers[layer] = (key, value)
-            slots = plan.store[1].to(new[0].device)
+            _, slots = plan.store_on(new[0].device)
             for full, some in zip(self._layers[layer], new, strict=True):
                 full[slots] = some
         self._waiting = {}
@@ -105,16 +107,72 @@ def attend(
         raise CannotShare
     # Under autocast rotations may leave queries and keys in float32; the kernels take one dtype.
     query_Nhd, key_Nkd, value_Nkd = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
-    # Chains are for kernels that return the log-sum-exp.
-    chained = query.device.type == "cpu" and query.shape[-1] == value.shape[-1]
-    layout = plan.layout(sliding_window, value.device, value.dtype, chained)
+    way = _way(query_Nhd, key_Nkd, value_Nkd)
+    layout = plan.layout(sliding_window, value.device, value.dtype, way)
+    if layout.to_prefix and torch.is_grad_enabled():  # what is merged needs the gradients of the log-sum-exps
+        layout = plan.layout(sliding_window, value.device, value.dtype, "blocks")
     keys_Mkd, values_Mkd = key_Nkd, value_Nkd
     if len(layout.cached):
         old_key, old_value = cache.of(module)
         keys_Mkd = torch.cat([old_key[layout.cached], keys_Mkd])
         values_Mkd = torch.cat([old_value[layout.cached], values_Mkd])
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    # Keys that are attended to apart are merged by their log-sum-exp (as in Juravsky et al. 2024, arXiv 2402.05099).
+    log_Nh: torch.Tensor | None
+    if layout.runs:
+        out_Nhd, log_Nh = _of_runs(layout, query_Nhd, keys_Mkd, values_Mkd, scale)
+    else:
+        out_Nhd, log_Nh = _of_blocks(layout, query_Nhd, key_Nkd, value_Nkd, keys_Mkd, values_Mkd, scale)
+    if layout.prefix:
+        # Merged by the log-sum-exps, as in Juravsky et al. 2024, arXiv 2402.05099.
+        assert log_Nh is not None
+        far, far_log = _of_prefix(layout, query_Nhd, *cache.of(module), scale)
+        out_Nhd = _merged(out_Nhd, log_Nh, far, far_log)
+    cache.offer(module, plan, key_Nkd, value_Nkd)
+    return out_Nhd.unsqueeze(0), None
+
+
+def _way(query_Nhd: torch.Tensor, key_Nkd: torch.Tensor, value_Nkd: torch.Tensor) -> Way:
+    """How the device attends fastest."""
+    (_, heads, size), key_heads = query_Nhd.shape, key_Nkd.shape[1]
+    if size != value_Nkd.shape[-1]:
+        return "blocks"
+    if kernels.kind_of(query_Nhd.device) == "cpu":
+        return "chains"
+    return "runs" if AttentionShape(query_Nhd.device, query_Nhd.dtype, heads, key_heads, size).varlen else "blocks"
+
+
+def _of_runs(
+    layout: Layout, query_Nhd: torch.Tensor, keys_Mkd: torch.Tensor, values_Mkd: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention below the shared prefix, and its log-sum-exps, without masks."""
+    outs, logs = zip(
+        *(
+            varlen(
+                query_Nhd[run.first : run.last],
+                keys_Mkd.index_select(0, run.keys_K),
+                values_Mkd.index_select(0, run.keys_K),
+                run.lengths,
+                scale,
+                causal=True,
+                window=run.window,
+            )
+            for run in layout.runs
+        ),
+        strict=True,
+    )
+    return torch.cat(outs), torch.cat(logs)
+
+
+def _of_blocks(
+    layout: Layout,
+    query_Nhd: torch.Tensor,
+    key_Nkd: torch.Tensor,
+    value_Nkd: torch.Tensor,
+    keys_Mkd: torch.Tensor,
+    values_Mkd: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Attention below the shared prefix, and its log-sum-exps where something is merged with it."""
     apart = bool(layout.prefix or layout.chains)
     outs, logs = [], []
     for block in layout.blocks:
@@ -123,22 +181,31 @@ def attend(
             out, log = _with_log_sum_exp(q, k, v, block.mask_B1qk, scale)
             logs.append(log.transpose(1, 2).flatten(0, 1))
         else:
-            if q.device.type != "cpu":  # the fast kernels there take no mask with fewer key-value heads
+            grouped = (
+                kernels.kind_of(q.device) == "cpu"
+            )  # elsewhere the fast kernels take no mask with fewer key-value heads
+            if not grouped:
                 k, v = _repeated_for_queries(q, k, v)
-            out = F.scaled_dot_product_attention(q, k, v, block.mask_B1qk, scale=scale, enable_gqa=True)
+            out = F.scaled_dot_product_attention(q, k, v, block.mask_B1qk, scale=scale, enable_gqa=grouped)
         outs.append(out.transpose(1, 2).flatten(0, 1))
     for chain in layout.chains:
         out, log = _chain_attention(chain, query_Nhd, key_Nkd, value_Nkd, keys_Mkd, values_Mkd, scale)
         outs.append(out.transpose(1, 2).flatten(0, 1))
         logs.append(log.transpose(1, 2).flatten(0, 1))
     out_Nhd = torch.cat(outs).index_select(0, layout.restore_N)
-    if layout.prefix:
-        q = query_Nhd.unflatten(0, (layout.prefixes, -1)).transpose(1, 2)
-        k, v = (x.unflatten(0, (layout.prefixes, -1))[:, : layout.prefix].transpose(1, 2) for x in cache.of(module))
-        far, log = (x.transpose(1, 2).flatten(0, 1) for x in _with_log_sum_exp(q, k, v, None, scale))
-        out_Nhd = _merged(out_Nhd, torch.cat(logs).index_select(0, layout.restore_N), far, log)
-    cache.offer(module, plan, key_Nkd, value_Nkd)
-    return out_Nhd.unsqueeze(0), None
+    return out_Nhd, torch.cat(logs).index_select(0, layout.restore_N) if layout.prefix else None
+
+
+def _of_prefix(
+    layout: Layout, query_Nhd: torch.Tensor, key_Skd: torch.Tensor, value_Skd: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention to the shared prefix, which lies in the cache, and its log-sum-exps."""
+    k, v = (x.unflatten(0, (layout.prefixes, -1))[:, : layout.prefix] for x in (key_Skd, value_Skd))
+    if layout.to_prefix:
+        return varlen(query_Nhd, k.flatten(0, 1), v.flatten(0, 1), layout.to_prefix, scale, causal=False)
+    q = query_Nhd.unflatten(0, (layout.prefixes, -1)).transpose(1, 2)
+    far, log = _with_log_sum_exp(q, k.transpose(1, 2), v.transpose(1, 2), None, scale)
+    return far.transpose(1, 2).flatten(0, 1), log.transpose(1, 2).flatten(0, 1)
 
 
 def _merged(near: torch.Tensor, near_log: torch.Tensor, far: torch.Tensor, far_log: torch.Tensor) -> torch.Tensor:
@@ -186,14 +253,15 @@ def _with_log_sum_exp(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Attention [B, heads, places, head size], and each query's log-sum-exp [B, heads, places] in float32."""
-    if q.device.type == "cpu" and q.shape[-1] == v.shape[-1] and not torch.is_grad_enabled():
+    if kernels.kind_of(q.device) == "cpu" and q.shape[-1] == v.shape[-1] and not torch.is_grad_enabled():
         out, log = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask, scale=scale)
         return out, log
     k, v = _repeated_for_queries(q, k, v)
     at_once = max(1, _SCORES // (q.shape[0] * q.shape[1] * k.shape[2]))
     outs, logs = [], []
     for start in range(0, q.shape[2], at_once):
-        scores = ((q[:, :, start : start + at_once] * scale) @ k.transpose(-1, -2)).float()
+        # In float32: half precision would round the scores before the softmax.
+        scores = (q[:, :, start : start + at_once].float() * scale) @ k.transpose(-1, -2).float()
         if mask is not None:
             scores += mask[:, :, start : start + at_once]
         logs.append(scores.logsumexp(-1))

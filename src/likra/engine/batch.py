@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 
 from likra.data.tokens import TokenizedExample
+from likra.engine.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,21 @@ class Predictions:
     def of(cls, batches: Sequence[Batch], logits_PV: torch.Tensor, rows: Sequence[torch.Tensor]) -> list["Predictions"]:
         """Each batch's share of the logits of all, which come batch after batch; the rows count from 0 in each."""
         parts = logits_PV.split([int(row_M.max()) + 1 for row_M in rows])
-        at = logits_PV.device
-        return [cls(batch, part, row_M.to(at)) for batch, part, row_M in zip(batches, parts, rows, strict=True)]
+        there = sent(logits_PV.device, rows)
+        return [cls(batch, part, row_M) for batch, part, row_M in zip(batches, parts, there, strict=True)]
 
     @cached_property
     def logprob_M(self) -> torch.Tensor:
         """Log-probability of each token, in nats."""
-        return _float(self.logits_PV).log_softmax(-1)[self.row_M, self.batch.token_M.to(self.row_M.device)]
+        [token_M] = sent(self.row_M.device, [self.batch.token_M])
+        return at_least_float(self.logits_PV).log_softmax(-1)[self.row_M, token_M]
 
     @property
     def logits_MV(self) -> torch.Tensor:
         """The logits at each token, at least in float32."""
-        return _float(self.logits_PV[self.row_M])
+        return at_least_float(self.logits_PV[self.row_M])
 
 
-def _float(tensor: torch.Tensor) -> torch.Tensor:
+def at_least_float(tensor: torch.Tensor) -> torch.Tensor:
+    """In float32, or what it is in if that is wider."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from likra.engine.attention import KVCache, reads_trees
 from likra.engine.plan import Plan
+from likra.engine.transfer import sent
 from likra.models.base import Base
 
 _ROWS = 256  # rows of logits that are normalised together
@@ -32,12 +33,13 @@ def read(
 
 def packed_logits(model: PreTrainedModel, plan: Plan, places: list[int]) -> torch.Tensor:
     """Vocabulary logits [P, V] at some of a plan's tokens; called within `reads_trees`."""
-    # The places are a list: the last layer may be on another device than the first.
-    ids, positions = (x[None].to(model.device, non_blocking=True) for x in (plan.ids_N, plan.positions_N))
-    return logits_at(model, places, input_ids=ids, position_ids=positions)[0]
+    ids, positions, there = sent(model.device, [plan.ids_N, plan.positions_N, torch.tensor(places, dtype=torch.long)])
+    # Of a model that is spread, the last layer may be on another device than the first; a list suits any.
+    spread = len(set(getattr(model, "hf_device_map", {}).values())) > 1
+    return logits_at(model, places if spread else there, input_ids=ids[None], position_ids=positions[None])[0]
 
 
-def logits_at(model: PreTrainedModel, places: int | list[int], **inputs: Any) -> torch.Tensor:
+def logits_at(model: PreTrainedModel, places: int | list[int] | torch.Tensor, **inputs: Any) -> torch.Tensor:
     """Vocabulary logits, [R, places, V], at the last so many places of each row, or at the given ones.
 
     Inputs that the model does not take are left out: a model without `logits_to_keep` computes all and is sliced, one
@@ -63,7 +65,7 @@ def logprobs_of(logits_PV: torch.Tensor, rows_M: NDArray[np.int64], tokens_M: ND
     if logits_PV.shape[0] == 0:
         return np.zeros(0)
     log_P = torch.cat([part.float().logsumexp(-1) for part in logits_PV.split(_ROWS)])
-    rows, tokens = (torch.from_numpy(index).to(logits_PV.device) for index in (rows_M, tokens_M))
+    rows, tokens = sent(logits_PV.device, [torch.from_numpy(index) for index in (rows_M, tokens_M)])
     logprob_M = logits_PV[rows, tokens].float() - log_P[rows]
     values: NDArray[np.float64] = logprob_M.cpu().double().numpy()
     return values

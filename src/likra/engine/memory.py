@@ -11,6 +11,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from likra.engine import kernels
+from likra.engine.kernels import AttentionShape
+from likra.engine.layout import GATHERED
 from likra.engine.plan import BLOCK
 from likra.errors import OUT_OF_MEMORY, InputError
 
@@ -77,7 +80,14 @@ class Budget:
         token = size * (
             6 * config.hidden_size + 3 * _widest(model) + 6 * config.num_attention_heads * _head_size(model)
         )
-        token += keys_of_token * (3 + keys / BLOCK) + 5 * keys
+        if _on_gpu(model) and size < 4:  # a head's input and update in float32, in the widest layer
+            token += 4 * (config.hidden_size + _widest(model))
+        if not _on_gpu(model):
+            token += keys_of_token * (3 + keys / BLOCK) + 5 * keys
+        elif _in_runs(model):
+            token += keys_of_token * (3 + GATHERED)  # no masks
+        else:
+            token += keys_of_token * (3 + (1 + _repeats(model)) * keys / BLOCK) + 5 * keys
         place = config.vocab_size * (size + 8)
         left = _available(model, memory) / _SPARE - cache
         least = adapters * max(token, place) * 2  # one token for every adapter
@@ -93,26 +103,70 @@ class Budget:
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """What training may take.
+    """What training may take, in bytes.
 
     Attributes:
-        tokens: Tokens of one forward and backward pass.
-        kept: Tokens whose keys and values may be kept for the whole run.
+        memory: Of one forward and backward pass, and of what is kept for the whole run.
+        token: What a token that an adapter reads takes.
+        place: What a place with vocabulary logits takes.
+        key: What a backward pass keeps of a token's keys and values each time that they are gathered.
+        kept: Keys and values of a token in all layers.
     """
 
-    tokens: int
-    kept: int
+    memory: float
+    token: float
+    place: float
+    key: float
+    kept: float
 
     @classmethod
     def of(cls, model: PreTrainedModel, memory: int | None, checkpointing: bool) -> "TrainingBudget":
         """What fits into `memory` bytes beside the model, the heads and their optimizers; None as in `Budget.of`."""
         config = model.config.get_text_config()
-        size, layers = model.dtype.itemsize, config.num_hidden_layers
-        free = _available(model, memory) / _SPARE
-        # Of a token in a layer: its inputs, norms and products, kept for the backward pass; and its logits, thrice.
-        layer = size * (8 * config.hidden_size + 5 * _widest(model)) + 3 * _bytes_of_keys(model)
-        token = (config.hidden_size * size if checkpointing else layer) * layers + layer + 12 * config.vocab_size
-        return cls(max(1, int(free / 2 / token)), int(free / 2 / (_bytes_of_keys(model) * layers)))
+        size, layers, keys = model.dtype.itemsize, config.num_hidden_layers, _bytes_of_keys(model)
+        # Of a token in a layer: its inputs, norms (in float32 whatever the model's dtype) and products, which are kept
+        # for the backward pass. `tests/engine/test_memory_taken.py` holds this to what is allocated.
+        layer = size * (8 * config.hidden_size + 5 * _widest(model)) + keys
+        layer += 8 * config.hidden_size if size < 4 else 0
+        token = (config.hidden_size * size if checkpointing else layer) * layers + layer
+        copies = 1 + _repeats(model) if _on_gpu(model) and not _in_runs(model) else 1
+        # Three more: what the layer at hand gathers from, and its gradient.
+        gathered = ((1 if checkpointing else layers) * copies + 3) * keys
+        return cls(_available(model, memory) / _SPARE, token, 12 * config.vocab_size, gathered, keys * layers)
+
+    def cost(self, own: int, length: int, places: int, *, prefix_kept: bool = True) -> float:
+        """Bytes that an example of `length` tokens takes, of which an adapter reads `own`, with logits at `places`.
+
+        What the base reads of it is kept for the whole run, or else read for each pass and counted here.
+        """
+        # A block of tokens gathers the path above it; where sequences are long each has several blocks.
+        gathered = max(length, own * (1 + (length - own / 2) / BLOCK))
+        prefix = 0.0 if prefix_kept else (length - own) * self.kept
+        return own * self.token + places * self.place + gathered * self.key + prefix
+
+    @property
+    def most_kept(self) -> int:
+        """Tokens whose keys and values may be kept for the whole run."""
+        return int(self.memory / 2 / self.kept)
+
+    def room(self, tokens: int) -> float:
+        """Bytes that are left for a pass where the keys and values of so many tokens are kept."""
+        return self.memory - tokens * self.kept
+
+
+def _on_gpu(model: PreTrainedModel) -> bool:
+    return kernels.kind_of(model.device) != "cpu"
+
+
+def _repeats(model: PreTrainedModel) -> int:
+    """Times that keys and values are copied for kernels that take as many of their heads as of the queries'."""
+    heads = model.config.get_text_config().num_attention_heads
+    return heads // _key_heads(model) if _key_heads(model) < heads else 0
+
+
+def _in_runs(model: PreTrainedModel) -> bool:
+    heads = model.config.get_text_config().num_attention_heads
+    return AttentionShape(model.device, model.dtype, heads, _key_heads(model), _head_size(model)).varlen
 
 
 def _available(model: PreTrainedModel, memory: int | None) -> float:
@@ -130,9 +184,12 @@ def _head_size(model: PreTrainedModel) -> int:
 
 def _bytes_of_keys(model: PreTrainedModel) -> int:
     """Bytes of the keys and values of one token in one layer."""
+    return int(2 * _key_heads(model) * _head_size(model) * model.dtype.itemsize)
+
+
+def _key_heads(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return int(2 * heads * _head_size(model) * model.dtype.itemsize)
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
 def _widest(model: PreTrainedModel) -> int:

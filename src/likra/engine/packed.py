@@ -50,10 +50,13 @@ class PackedReader:
     def _prefix(self, pair: TokenizedExample) -> tuple[int, ...]:
         return pair.context[: self._num_base_tokens(pair)]
 
-    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> None:
+    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> int:
         prefixes, self._kept = {self._prefix(pair) for pair in pairs} - {()}, None
-        if prefixes and len(Tree.of([(prefix, len(prefix)) for prefix in prefixes])) <= tokens:
-            self._kept = self._read_prefixes(prefixes)
+        needed = len(Tree.of([(prefix, len(prefix)) for prefix in prefixes])) if prefixes else 0
+        if not 0 < needed <= tokens:
+            return 0
+        self._kept = self._read_prefixes(prefixes)
+        return needed
 
     def _read_prefixes(self, prefixes: set[tuple[int, ...]]) -> PrefixCache:
         with autocast(self.base, self.bf16):

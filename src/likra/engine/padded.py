@@ -14,6 +14,7 @@ from likra.engine.memory import Budget
 from likra.engine.precision import FLOAT32, Way
 from likra.engine.probe import scales_alike
 from likra.engine.products import Rows
+from likra.engine.transfer import sent
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import BASE
@@ -28,8 +29,9 @@ class PaddedReader:
     def num_own_tokens(self, pair: TokenizedExample) -> int:
         return len(pair.inputs)
 
-    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> None:
+    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> int:
         """Nothing is kept: every row is read whole."""
+        return 0
 
     @contextlib.contextmanager
     def predictions(self, batches: Sequence[Batch]) -> Iterator[list[Predictions]]:
@@ -111,5 +113,5 @@ def padded(pairs: Sequence[TokenizedExample], device: torch.device) -> dict[str,
         ids_RT[row, -len(tokens) :] = torch.tensor(tokens)
         mask_RT[row, -len(tokens) :] = 1
         positions_RT[row, -len(tokens) :] = torch.arange(len(tokens))
-    tensors = {"input_ids": ids_RT, "attention_mask": mask_RT, "position_ids": positions_RT}
-    return {name: tensor.to(device) for name, tensor in tensors.items()}
+    names = ("input_ids", "attention_mask", "position_ids")
+    return dict(zip(names, sent(device, [ids_RT, mask_RT, positions_RT]), strict=True))

@@ -10,16 +10,22 @@ for itself (the plain base counts as an adapter here).
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
 
 from likra.engine.layout import Block, Chain, Layout
+from likra.engine.transfer import sent
 from likra.engine.tree import Bools, Ints, Tree
 
 BLOCK = 128  # nodes whose queries attend together
 PREFIX = 64  # a shared prefix at least this long is attended to apart, without copying its keys
 CHAIN = 192  # tokens that follow one another without a branch, from so many on, attend by a causal kernel
+
+#: How tokens attend: in blocks under a mask; those, and long chains by a causal kernel; or all in runs, by a kernel for
+#: sequences of unequal lengths.
+Way = Literal["blocks", "chains", "runs"]
 
 
 @dataclass
@@ -32,7 +38,7 @@ class Plan:
         places_AS: Place among the packed tokens of each node of the stretch, for each adapter.
         store: (packed token, cache slot) of what must stay readable afterwards.
         slots: Slots the cache must have.
-        build: Makes the layout for a sliding window (None: no window), with chains or without.
+        build: Makes the layout for a sliding window (None: no window), one way.
     """
 
     ids_N: torch.Tensor
@@ -41,18 +47,27 @@ class Plan:
     places_AS: list[Ints]
     store: tuple[torch.Tensor, torch.Tensor]
     slots: int
-    build: Callable[[int | None, bool], Layout]
-    _layouts: dict[tuple[int | None, torch.device, torch.dtype, bool], Layout] = field(default_factory=dict)
+    build: Callable[[int | None, Way], Layout]
+    _layouts: dict[tuple[int | None, torch.device, torch.dtype, Way], Layout] = field(default_factory=dict)
+    _stores: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
-    def layout(self, window: int | None, device: torch.device, dtype: torch.dtype, chained: bool) -> Layout:
-        """The layout for layers of one sliding window, on a device, with masks of a dtype, with chains or without."""
+    def layout(self, window: int | None, device: torch.device, dtype: torch.dtype, way: Way) -> Layout:
+        """The layout for layers of one sliding window, on a device, with masks of a dtype."""
         if window is not None and window > int(self.positions_N.max()):
             window = None
-        chained = chained and window is None
-        key = (window, device, dtype, chained)
+        if way == "chains" and window is not None:
+            way = "blocks"
+        key = (window, device, dtype, way)
         if key not in self._layouts:
-            self._layouts[key] = self.build(window, chained).to(device, dtype)
+            self._layouts[key] = self.build(window, way).to(device, dtype)
         return self._layouts[key]
+
+    def store_on(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """`store` on a device."""
+        if device not in self._stores:
+            rows, slots = sent(device, self.store)
+            self._stores[device] = rows, slots
+        return self._stores[device]
 
 
 class RangePlanner:
@@ -129,19 +144,37 @@ class RangePlanner:
             return 0
         return len(prefix)
 
-    def layout(self, window: int | None, chained: bool) -> Layout:
+    def layout(self, window: int | None, way: Way) -> Layout:
         """Who attends to what, for layers of one sliding window."""
         prefix = self.shared_prefix(window)
         keys = _Keys(self, prefix)
-        chains, in_chain_S = self._chains(keys) if chained else ([], np.zeros(self.stop - self.start, dtype=np.bool_))
+        prefixes = self.adapters if prefix and self.tree.adapter_N[self.path[0]] else 1
+        if way == "runs":
+            return Layout.of_runs(self._runs(keys, prefix, window), keys.slots, window, prefix, prefixes)
+        nowhere = np.zeros(self.stop - self.start, dtype=np.bool_)
+        chains, in_chain_S = self._chains(keys) if way == "chains" else ([], nowhere)
         blocks = [
             Block(self.places_AS[adapter][queries - self.start], keys.places(seen_keys, adapter), seen)
             for queries, seen_keys, seen in _blocks(self.tree, self.start, self.stop, ~in_chain_S, keys.above, window)
             for adapter in range(self.adapters if self.tree.adapter_N[queries[0]] else 1)
         ]
-        prefixes = self.adapters if prefix and self.tree.adapter_N[self.path[0]] else 1
         tokens = self.num_base_tokens + self.adapters * self.num_adapter_tokens
         return Layout.of(blocks, keys.slots, tokens, chains, prefix, prefixes)
+
+    def _runs(self, keys: "_Keys", prefix: int, window: int | None) -> list[tuple[int, Ints]]:
+        """Tokens of each run, in the order in which they are packed, and places of its keys."""
+        found = list(_runs(self.tree, self.start, self.stop, self.path, window))
+        runs: list[tuple[int, Ints]] = []
+        for kind in (False, True):
+            some = [(first, last, above) for first, last, above in found if self.tree.adapter_N[first] == kind]
+            if not some:
+                continue
+            nodes = [np.concatenate([above[prefix:], np.arange(first, last)]) for first, last, above in some]
+            ends = np.cumsum([len(each) for each in nodes])[:-1]
+            for adapter in range(self.adapters if kind else 1):
+                places = np.split(keys.places(np.concatenate(nodes), adapter), ends)
+                runs += [(last - first, own) for (first, last, _), own in zip(some, places, strict=True)]
+        return runs
 
     def _chains(self, keys: "_Keys") -> tuple[list[Chain], Bools]:
         """The long stretches without a branch, and which nodes are in one."""
@@ -201,16 +234,21 @@ def plan_new(trees: Sequence[Tree], slots_of: Sequence[Ints]) -> Plan:
     starts = np.cumsum([0, *(int(tree.adapter_N.sum()) for tree in trees)])
     places_AS = [start + np.cumsum(tree.adapter_N) - 1 for start, tree in zip(starts[:-1], trees, strict=True)]
 
-    def build(window: int | None, chained: bool) -> Layout:
+    def build(window: int | None, way: Way) -> Layout:
         slots = [of_tree[~tree.adapter_N] for of_tree, tree in zip(slots_of, trees, strict=True)]
         cached = np.unique(np.concatenate(slots))
-        blocks = []
+        blocks, runs = [], []
         for tree, places, of_tree in zip(trees, places_AS, slots_of, strict=True):
-            for queries, keys, seen in _blocks(tree, 0, len(tree), tree.adapter_N, tree.ancestors, window):
-                places_k = np.where(
-                    tree.adapter_N[keys], len(cached) + places[keys], np.searchsorted(cached, of_tree[keys])
-                )
-                blocks.append(Block(places[queries], places_k, seen))
+            place_N = np.where(tree.adapter_N, len(cached) + places, np.searchsorted(cached, of_tree))
+            if way == "runs":
+                for first, last, above in _runs(tree, 0, len(tree), np.zeros(0, dtype=np.int64), window):
+                    if tree.adapter_N[first]:
+                        runs.append((last - first, place_N[np.concatenate([above, np.arange(first, last)])]))
+            else:
+                for queries, keys, seen in _blocks(tree, 0, len(tree), tree.adapter_N, tree.ancestors, window):
+                    blocks.append(Block(places[queries], place_N[keys], seen))
+        if way == "runs":
+            return Layout.of_runs(runs, cached, window)
         return Layout.of(blocks, cached, int(starts[-1]), [])
 
     nothing = torch.zeros(0, dtype=torch.long)
@@ -256,6 +294,25 @@ def _blocks(
                 seen = _sees(tree, some, keys, window)
                 used = seen.any(0)
                 yield some, keys[used], seen[:, used]
+
+
+def _runs(tree: Tree, start: int, stop: int, path: Ints, window: int | None) -> Iterator[tuple[int, int, Ints]]:
+    """(first node, one past the last, what is above) of the stretches without a branch in [start, stop).
+
+    Args:
+        tree: The tree.
+        start, stop: The stretch.
+        path: The nodes above `start`, from the root down.
+        window: The sliding window, if there is one; what no node of a run reaches is left out.
+    """
+    depth_S, is_adapter_S = tree.depth_N[start:stop], tree.adapter_N[start:stop]
+    to_here = np.zeros(int(depth_S.max()) + 1, dtype=np.int64)  # the node at each depth
+    to_here[: len(path)] = path
+    breaks = (np.diff(depth_S) != 1) | np.diff(is_adapter_S)
+    for first, last in itertools.pairwise([0, *(np.flatnonzero(breaks) + 1).tolist(), stop - start]):
+        depth = int(depth_S[first])
+        yield start + first, start + last, to_here[0 if window is None else max(0, depth - window + 1) : depth].copy()
+        to_here[depth : depth + last - first] = np.arange(start + first, start + last)
 
 
 def _sees(tree: Tree, queries: Ints, keys: Ints, window: int | None) -> Bools:

@@ -1,8 +1,10 @@
 """Whether a model can be read as packed trees: found by trying, once."""
 
+import contextlib
 import inspect
 import itertools
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,6 +68,19 @@ def scales_alike(model: PreTrainedModel, longest: int) -> bool:
     )
 
 
+@contextlib.contextmanager
+def _full_float32() -> Iterator[None]:
+    """Products of float32 on CUDA as they are meant, whatever the program allows (TF32); restored afterwards."""
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
+
+
+@_full_float32()
 @torch.inference_mode()
 def _probe(model: PreTrainedModel, length: int) -> bool:
     config = model.config.get_text_config()

@@ -43,8 +43,11 @@ class Reader(Protocol):
     def num_own_tokens(self, pair: TokenizedExample) -> int:
         """Tokens of a pair that an adapter reads for itself, at most; the base reads the others for all adapters."""
 
-    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> None:
-        """Read once, for all later `predictions`, what the base reads of some pairs, if it is `tokens` or fewer."""
+    def keep_prefixes(self, pairs: Sequence[TokenizedExample], tokens: int) -> int:
+        """Read once, for all later `predictions`, what the base reads of some pairs, if it is `tokens` or fewer.
+
+        Returns the number of tokens that are kept.
+        """
 
 
 def reader_of(

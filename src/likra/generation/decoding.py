@@ -141,7 +141,7 @@ def _write(
     drawn: dict[str, Any] = way if decoding.temperature else {}
 
     def scores(logits: list[torch.Tensor]) -> torch.Tensor:
-        if not all(bool(torch.isfinite(one).any(-1).all()) for one in logits):
+        if not bool(torch.stack([torch.isfinite(one).any(-1).all() for one in logits]).all()):
             raise InputError("the model's logits are not finite, so nothing can be written; use dtype float32.")
         return combined(logits[0], logits[1], contrast) if len(logits) == 2 else logits[0].float()
 

@@ -8,6 +8,7 @@ from transformers import LogitsProcessor
 
 from likra.data.question import Question
 from likra.data.templates import Prompter
+from likra.engine import kernels
 from likra.engine.memory import Budget
 from likra.errors import InputError
 from likra.generation.text import (
@@ -24,6 +25,7 @@ from likra.models.base import Base
 from likra.models.thread_lock import alone
 
 LONGEST = 64  # new tokens at most, unless told otherwise
+_GROUP = 256  # tokens whose probabilities a GPU sums up together
 
 
 class Sampler:
@@ -144,18 +146,52 @@ class _Draw(LogitsProcessor):
         self._draws_RN, self._width, self._temperature = draws_RN, width, temperature
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        exact = torch.float32 if scores.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
-        scores_RV = scores.to(exact)
-        scores_RV = (scores_RV - scores_RV.max(dim=-1, keepdim=True).values) / self._temperature
-        passed_RV = scores_RV.softmax(-1).cumsum(-1)
-        total_R1 = passed_RV[:, -1:].contiguous()
-        if not bool(torch.isfinite(total_R1).all()):
-            raise InputError("the base's logits are not finite, so nothing can be sampled; load it in float32.")
-        draws_R1 = self._draws_RN[:, input_ids.shape[1] - self._width, None].to(scores.device, exact)
-        tokens_R1 = torch.searchsorted(passed_RV, draws_R1 * total_R1, right=True)
-        # At the very end rounding may leave nothing to pass; the last token that has a probability is meant.
-        last_R1 = torch.searchsorted(passed_RV, total_R1)
-        return torch.full_like(scores, -torch.inf).scatter(1, torch.minimum(tokens_R1, last_R1), 0.0)
+        draws_R1 = self._draws_RN[:, input_ids.shape[1] - self._width, None]
+        pick = _picked if kernels.kind_of(scores.device) == "cpu" else _picked_in_two_steps
+        tokens_R1 = pick(scores, draws_R1, self._temperature).to(scores.device)
+        return torch.full_like(scores, -torch.inf).scatter(1, tokens_R1, 0.0)
+
+
+def _picked(scores_RV: torch.Tensor, draws_R1: torch.Tensor, temperature: float) -> torch.Tensor:
+    """The token at which the cumulated probabilities of each row pass its draw, in float64."""
+    scores_RV = scores_RV.double()
+    scores_RV = (scores_RV - scores_RV.max(dim=-1, keepdim=True).values) / temperature
+    passed_RV = scores_RV.softmax(-1).cumsum(-1)
+    total_R1 = passed_RV[:, -1:].contiguous()
+    _check_finite(total_R1)
+    return _passing(passed_RV, draws_R1 * total_R1)
+
+
+def _picked_in_two_steps(scores_RV: torch.Tensor, draws_R1: torch.Tensor, temperature: float) -> torch.Tensor:
+    """The same on a GPU, which is slow in float64 and cumulates in no fixed order: tokens by the hundreds, then one.
+
+    Probabilities are taken, and summed in groups, by the GPU in float32; the host cumulates the sums, and within the
+    group in which the draw lies, in float64.
+    """
+    scores_RV = scores_RV.float()
+    scores_RV = (scores_RV - scores_RV.max(dim=-1, keepdim=True).values) / temperature
+    share_RGW = kernels.padded_to(scores_RV.exp(), _GROUP).unflatten(-1, (-1, _GROUP))
+    passed_RG = share_RGW.sum(-1).cpu().double().cumsum(-1)
+    total_R1 = passed_RG[:, -1:].contiguous()
+    _check_finite(total_R1)
+    goal_R1 = draws_R1 * total_R1
+    group_R1 = _passing(passed_RG, goal_R1)
+    before_R1 = torch.cat([torch.zeros_like(total_R1), passed_RG], 1).gather(1, group_R1)
+    rows_R = torch.arange(len(group_R1), device=scores_RV.device)
+    passed_RW = share_RGW[rows_R, group_R1[:, 0].to(scores_RV.device)].cpu().double().cumsum(-1)
+    return group_R1 * _GROUP + _passing(passed_RW, goal_R1 - before_R1)
+
+
+def _passing(passed_RV: torch.Tensor, goal_R1: torch.Tensor) -> torch.Tensor:
+    """Where the cumulated sums of each row first pass a value."""
+    # At the very end rounding may leave nothing to pass; the last that adds something is meant.
+    last_R1 = torch.searchsorted(passed_RV, passed_RV[:, -1:].contiguous())
+    return torch.minimum(torch.searchsorted(passed_RV, goal_R1, right=True), last_R1)
+
+
+def _check_finite(total_R1: torch.Tensor) -> None:
+    if not bool(torch.isfinite(total_R1).all()):
+        raise InputError("the base's logits are not finite, so nothing can be sampled; load it in float32.")
 
 
 def right_pair(question: Question, prompter: Prompter) -> tuple[str, str]:

@@ -142,6 +142,14 @@ def base_of(model: "str | Base | PreTrainedModel", tokenizer: Any = None, **load
     return model
 
 
+def default_device() -> str:
+    """The first GPU (in a data parallel run, this process's own), else the CPU."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    # A process may see its own GPU only (Slurm, Ray), whatever its number.
+    return f"cuda:{parallel.local_rank() % torch.cuda.device_count()}" if parallel.world() > 1 else "cuda"
+
+
 def load_base(
     name: str,
     *,
@@ -177,8 +185,7 @@ def load_base(
         raise InputError(f"quantize must be one of {', '.join(QUANTIZED)}, got {quantize!r}.")
     if device == "auto" and parallel.world() > 1:
         raise InputError("device 'auto' spreads one process over all GPUs; start it without a launcher.")
-    own = f"cuda:{parallel.local_rank()}" if parallel.world() > 1 else "cuda"
-    device = device or (own if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     try:
         torch.empty(0, device=None if device == "auto" else device)
     except (RuntimeError, AssertionError) as error:
@@ -188,7 +195,7 @@ def load_base(
     path = str(embedded_models().get(name, name))
     file = Path(path) if Path(path).is_file() else None
     placed: dict[str, Any] = {}
-    if device == "auto" or quantize:
+    if device != "cpu" or quantize:  # to a GPU weights go as they are read, without a copy of the model on the host
         placed["device_map"] = device if device == "auto" else {"": device}
     if quantize and file:
         raise InputError(f"quantize must be left out for a GGUF file, whose weights are expanded ({name}).")

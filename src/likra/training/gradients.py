@@ -1,7 +1,7 @@
 """The gradients of one optimisation step: forward and backward passes, within the memory there is."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -9,6 +9,7 @@ from likra.data.tokens import TokenizedExample
 from likra.engine.batch import Batch
 from likra.engine.memory import out_of_memory
 from likra.engine.reader import Reader
+from likra.engine.transfer import sent
 from likra.models.stack import HeadStack
 from likra.training.losses import Loss
 from likra.training.passes import Examples, Passes
@@ -35,8 +36,10 @@ class Gradients:
         """Some examples with what the adapter's loss needs of them."""
         return Batch(adapter, examples, self._losses[adapter].whole_text)
 
-    def accumulate(self, examples: Examples) -> dict[str, float]:
-        """Add up the gradients of one step; returns each adapter's loss. Where memory runs out, in smaller passes.
+    def accumulate(self, examples: Examples) -> Callable[[], dict[str, float]]:
+        """Add up the gradients of one step. Where memory runs out, in smaller passes.
+
+        Returns what gives each adapter's loss: to ask for a number waits for the device, which has more to do.
 
         Raises:
             InputError: One example takes more memory than there is.
@@ -48,26 +51,33 @@ class Gradients:
                 if not out_of_memory(error) or parallel.world() > 1:
                     raise
                 self._passes.halve(examples, self._last)
-            logger.warning("out of memory; going on with %d tokens at a time", self._passes.tokens)
+            logger.warning("out of memory; going on with %.2g GiB at a time", self._passes.room / 2**30)
             self._stack.zero_grad()
 
-    def _accumulate(self, examples: Examples) -> dict[str, float]:
+    def _accumulate(self, examples: Examples) -> Callable[[], dict[str, float]]:
         tokens = {name: sum(map(len, self.batch(name, pairs).labels)) for name, pairs in examples.items()}
         found = []
         for part in self._passes.of(examples):
             self._last = part
             found.append((part, self._backward(part, tokens)))
-        losses = dict.fromkeys(examples, 0.0)
-        for part, loss_A in found:  # after all passes: to ask for a number waits for the device
-            for name, loss in zip(part, loss_A.tolist(), strict=True):
-                losses[name] += loss
-        return self._added_up(losses) if parallel.world() > 1 else losses
+
+        def losses() -> dict[str, float]:
+            total = dict.fromkeys(examples, 0.0)
+            for part, loss_A in found:
+                for name, loss in zip(part, loss_A.tolist(), strict=True):
+                    total[name] += loss
+            return total
+
+        if parallel.world() == 1:
+            return losses
+        everywhere = self._added_up(losses())
+        return lambda: everywhere
 
     def _backward(self, part: Examples, tokens: Mapping[str, int]) -> torch.Tensor:
         """One forward and backward pass; returns each adapter's share of its loss. Nothing else of it stays alive."""
         with self._reader.predictions([self.batch(name, pairs) for name, pairs in part.items()]) as predictions:
             sums = [self._losses[each.batch.adapter](each) for each in predictions]
-            counts_A = torch.tensor([tokens[name] for name in part]).to(sums[0].device, non_blocking=True)
+            [counts_A] = sent(sums[0].device, [torch.tensor([tokens[name] for name in part])])
             loss_A = torch.stack(sums) / counts_A
             # Adapters share no weights, so the sum of their losses gives each its own gradient.
             loss_A.sum().backward()

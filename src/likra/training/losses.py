@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from likra.data.tokens import TokenizedExample
-from likra.engine.batch import Batch, Predictions
+from likra.engine import kernels
+from likra.engine.batch import Batch, Predictions, at_least_float
 from likra.engine.reader import Reader
+from likra.engine.transfer import sent
+
+_VALUES = 2**24  # of a distribution over the vocabulary that a distillation holds at once, in float32
 
 
 class Loss(Protocol):
@@ -51,7 +56,7 @@ class Unlikelihood:
     def __call__(self, predictions: Predictions) -> torch.Tensor:
         logprob_M = predictions.logprob_M
         wrong = torch.tensor([isinstance(pair, Wrong) for pair in predictions.batch.examples])
-        wrong_M = wrong[predictions.batch.example_M].to(logprob_M.device, non_blocking=True)
+        [wrong_M] = sent(logprob_M.device, [wrong[predictions.batch.example_M]])
         unlikely_M = -torch.log(-torch.expm1(logprob_M.clamp(max=-1e-6)))  # finite even where p rounds to 1
         return summed(torch.where(wrong_M, unlikely_M, -logprob_M))
 
@@ -72,17 +77,45 @@ class Distillation:
     teachers: tuple[str, str]
     combine: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     whole_text: bool = False
+    #: Logits that are held for each token: the student's, and its teachers'.
+    vocabularies: ClassVar[int] = 3
 
     def __call__(self, predictions: Predictions) -> torch.Tensor:
         with torch.no_grad():
-            one, other = (self._logits(name, predictions.batch) for name in self.teachers)
-            taught_MV = self.combine(one, other).softmax(-1)
-        # Tokens of probability 0 count nothing.
-        return F.kl_div(predictions.logits_MV.log_softmax(-1), taught_MV, reduction="sum")
+            readings = [predictions, *(self._read(name, predictions.batch) for name in self.teachers)]
+        tokens, size = len(predictions.row_M), predictions.logits_PV.shape[-1]
+        together = max(1, _VALUES // size)
+        if tokens <= together:
+            return self._divergence(*(x for each in readings for x in (each.logits_PV, each.row_M)))
+        # Of many tokens, or a large vocabulary: some at a time, of which nothing is kept for the backward pass.
+        parts = [
+            checkpoint(
+                self._divergence,
+                *(x for each in readings for x in (each.logits_PV, each.row_M[first : first + together])),
+                use_reentrant=False,
+            )
+            for first in range(0, tokens, together)
+        ]
+        return torch.stack(parts).sum()
 
-    def _logits(self, teacher: str, batch: Batch) -> torch.Tensor:
+    def _divergence(
+        self,
+        student_PV: torch.Tensor,
+        student_M: torch.Tensor,
+        one_PV: torch.Tensor,
+        one_M: torch.Tensor,
+        other_PV: torch.Tensor,
+        other_M: torch.Tensor,
+    ) -> torch.Tensor:
+        """Summed over tokens; the student's and the teachers' rows of logits."""
+        with torch.no_grad():
+            taught_MV = self.combine(at_least_float(one_PV[one_M]), at_least_float(other_PV[other_M])).softmax(-1)
+        # Tokens of probability 0 count nothing.
+        return F.kl_div(at_least_float(student_PV[student_M]).log_softmax(-1), taught_MV, reduction="sum")
+
+    def _read(self, teacher: str, batch: Batch) -> Predictions:
         with self.reader.predictions([Batch(teacher, batch.examples, batch.whole_text)]) as [found]:
-            return found.logits_MV
+            return found
 
 
 def identity_of(loss: Loss) -> dict[str, Any]:
@@ -96,5 +129,7 @@ def identity_of(loss: Loss) -> dict[str, Any]:
 
 
 def summed(loss_M: torch.Tensor) -> torch.Tensor:
-    """The sum, one by one and in order on a CPU: the same however many threads there are."""
+    """The sum; one by one and in order on a CPU: the same however many threads there are."""
+    if kernels.kind_of(loss_M.device) != "cpu":
+        return loss_M.sum()  # there `index_add` has no order
     return loss_M.new_zeros(1).index_add(0, torch.zeros(len(loss_M), dtype=torch.long, device=loss_M.device), loss_M)[0]

@@ -93,12 +93,25 @@ class Trainer:
         longest = max((len(pair.inputs) for pairs in self.data.values() for pair in pairs), default=1)
         reader = self.reader or reader_of(base, self.stack, longest, bf16=config.bf16, memory=self.memory)
         budget = TrainingBudget.of(base.model, self.memory, config.gradient_checkpointing)
-        size, cut = config.per_device_train_batch_size, self.memory is not None
-        passes = Passes(size, reader.num_own_tokens, budget.tokens, cut)
+        passes = Passes(config.per_device_train_batch_size, cut=self.memory is not None)
         self._gradients = Gradients(self.stack, reader, self._losses, passes)
         steps = [{name: pairs} for name in self.data for pairs in self._order(name)]
         read = [pair for step in steps for part in passes.shares(step) for pairs in part.values() for pair in pairs]
-        reader.keep_prefixes(read, budget.kept)
+        kept = reader.keep_prefixes(read, budget.most_kept)
+        passes.cost, passes.room = self._cost(reader, budget, kept > 0), budget.room(kept)
+
+    def _cost(
+        self, reader: Reader, budget: TrainingBudget, prefix_kept: bool
+    ) -> Callable[[str, TokenizedExample], float]:
+        """Gives the bytes that a pass takes for an example of one adapter."""
+
+        def cost(name: str, pair: TokenizedExample) -> float:
+            loss = self._losses[name]
+            predicted = len(pair.inputs) if loss.whole_text else len(pair.completion)
+            places = predicted * getattr(loss, "vocabularies", 1)
+            return budget.cost(reader.num_own_tokens(pair), len(pair.inputs), places, prefix_kept=prefix_kept)
+
+        return cost
 
     @property
     def total_steps(self) -> int:
@@ -163,14 +176,16 @@ class Trainer:
                 yield shuffled[start : start + size]
 
     def _step(self, number: int, examples: Examples) -> Step:
-        losses = self._gradients.accumulate(examples)
+        found = self._gradients.accumulate(examples)
         rates = {name: self.config.rate(number, self._steps[name]) for name in examples}
         for name, rate in rates.items():
-            if not math.isfinite(losses[name]):
-                check_base(self.stack.base, self._gradients.batch(name, examples[name]))
-                raise _diverged(f"the loss of head {name!r} became {losses[name]} at step {number + 1}")
             self._optimizer.step(name, rate)
         self.stack.zero_grad()
+        losses = found()  # only now, once the device has all of the step to do
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                check_base(self.stack.base, self._gradients.batch(name, examples[name]))
+                raise _diverged(f"the loss of head {name!r} became {loss} at step {number + 1}")
         return Step(number + 1, losses, rates, {name: self._seen(number, name) for name in examples})
 
     def _seen(self, number: int, name: str) -> int:
