@@ -53,7 +53,7 @@ def _other(tensor: torch.Tensor) -> torch.Tensor:
 def _merge(model: Any) -> None:
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=2, target_modules=["v_proj"], init_lora_weights=False)
+    config = LoraConfig(r=2, target_modules=["k_proj"], init_lora_weights=False)
     get_peft_model(model, config).merge_adapter()
 
 

@@ -76,10 +76,10 @@ def real_modules() -> Iterator[None]:
 
     own = PreTrainedModel.__dict__["get_init_context"]
 
-    def contexts(cls: type, *arguments: Any, **named: Any) -> list[Any]:
+    def contexts(cls: type, dtype: Any, is_quantized: bool, *more: Any) -> list[Any]:
         initialization = importlib.import_module("transformers.initialization")
-        found = own.__get__(None, cls)(*arguments, **named)
-        return [initialization.no_init_weights() if str(one) == "meta" else one for one in found]
+        found = own.__get__(None, cls)(dtype, is_quantized, *more)
+        return [initialization.no_init_weights() if str(one) == "meta" and not is_quantized else one for one in found]
 
     setattr(PreTrainedModel, "get_init_context", classmethod(contexts))  # noqa: B010
     try:
@@ -117,8 +117,10 @@ class _Package(ModuleType):
         sys.modules[name] = self
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
-            raise AttributeError(name)  # a module, which whoever asks imports next
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
+            return importlib.import_module(f"{self.__name__}.{name}")
         if name in _HOME and self.__name__ == "transformers":
             return getattr(importlib.import_module(f"transformers.{_HOME[name]}"), name)
         if sys.modules.get(self.__name__) is self:

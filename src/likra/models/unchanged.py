@@ -17,8 +17,8 @@ class Watched(nn.Parameter):
 
     `tensor._version` counts what operations write in place (`add_`, `copy_`, an optimizer, `load_state_dict`), under
     any name and through any view. It does not count what is written through `tensor.data`, as PEFT's merging does,
-    through NumPy, or by a fused optimizer. Once such a name of a parameter was given to anyone, who may keep it, or it was made
-    trainable, its memory is read each time.
+    through NumPy, or by a fused optimizer. Once such a name of a parameter was given to anyone, who may keep it, or it
+    was made trainable, its memory is read each time.
     """
 
 
