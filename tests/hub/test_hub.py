@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from likra import InputError, Likra, Question, TrainingConfig
 from likra.cli.app import app
 from likra.cli.push import push
-from likra.hub import saved
+from likra.models import base as models
 from likra.models.lora_config import lora_config
 from likra.utils.hub_client import is_id
 from likra.utils.runtime import QUIET
@@ -110,8 +110,8 @@ def test_the_base_keeps_its_own_revision(
         asked.append((name, revision))
         return real(name, **more)
 
-    real = saved.load_base
-    monkeypatch.setattr(saved, "load_base", load_base)
+    real = models.load_base
+    monkeypatch.setattr(models, "load_base", load_base)
     other = str(model_folder.parent / "." / model_folder.name)
     command = ["score", REPOSITORY, "--revision", "v1", "--question", "Which?", "--choice", "goat", "--json"]
     for more in ([], ["--base-revision", "v9"], ["--base", other], ["--base", other, "--base-revision", "v9"]):

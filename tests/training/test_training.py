@@ -21,7 +21,8 @@ from likra.models.lora_config import lora_config
 from likra.models.stack import HeadStack
 from likra.training import checkpoint as checkpoint_module
 from likra.training.config import TrainingConfig
-from likra.training.trainer import Step, Trainer
+from likra.training.step import Step
+from likra.training.trainer import Trainer
 from likra.utils.runtime import QUIET
 from tests.conftest import ARCHITECTURES, Run, tiny_base
 

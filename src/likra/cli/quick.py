@@ -1,9 +1,9 @@
 """A quick import of transformers, for commands that read or write text with one model in one process.
 
-Most of what `transformers.modeling_utils` imports serves other ends: to compile models, to shard them, to train detectors.
-It takes longer than torch itself. For the time of the import, that is said to be absent, by the means that Python and
-transformers have for what is not installed; and the two packages whose `__init__` lists all models are entered without
-it. Whoever asks for anything else of transformers gets the whole of it after all.
+Most of what `transformers.modeling_utils` imports serves other ends: to compile models, to shard them, to train
+detectors. It takes longer than torch itself. For the time of the import, that is said to be absent, by the means that
+Python and transformers have for what is not installed; and the two packages whose `__init__` lists all models are
+entered without it. Whoever asks for anything else of transformers gets the whole of it after all.
 
 Only the command line does this, in a process of its own: a program that uses likra as a library may want the rest.
 """
@@ -76,16 +76,16 @@ def real_modules() -> Iterator[None]:
 
     own = PreTrainedModel.__dict__["get_init_context"]
 
-    def contexts(cls: type, *arguments: Any, **named: Any) -> list[Any]:
+    def contexts(cls: type, dtype: Any, is_quantized: bool, *more: Any) -> list[Any]:
         initialization = importlib.import_module("transformers.initialization")
-        found = own.__get__(None, cls)(*arguments, **named)
-        return [initialization.no_init_weights() if str(one) == "meta" else one for one in found]
+        found = own.__get__(None, cls)(dtype, is_quantized, *more)
+        return [initialization.no_init_weights() if str(one) == "meta" and not is_quantized else one for one in found]
 
-    PreTrainedModel.get_init_context = classmethod(contexts)  # type: ignore[assignment]
+    setattr(PreTrainedModel, "get_init_context", classmethod(contexts))  # noqa: B010
     try:
         yield
     finally:
-        PreTrainedModel.get_init_context = own
+        setattr(PreTrainedModel, "get_init_context", own)  # noqa: B010
 
 
 def _enter(folder: Path) -> None:
@@ -96,7 +96,7 @@ def _enter(folder: Path) -> None:
     import transformers.utils
 
     # Of the processors of other modalities, which would execute the package's `__init__`.
-    transformers.utils.direct_transformers_import = lambda *_: sys.modules["transformers"]  # type: ignore[assignment]
+    setattr(transformers.utils, "direct_transformers_import", lambda *_: sys.modules["transformers"])  # noqa: B010
     loading = importlib.import_module("transformers.core_model_loading")
     loading.re = _LazyPatterns()  # type: ignore[attr-defined]
     for name in _NEEDED:
@@ -117,8 +117,10 @@ class _Package(ModuleType):
         sys.modules[name] = self
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
-            raise AttributeError(name)  # a module, which whoever asks imports next
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if importlib.util.find_spec(f"{self.__name__}.{name}") is not None:
+            return importlib.import_module(f"{self.__name__}.{name}")
         if name in _HOME and self.__name__ == "transformers":
             return getattr(importlib.import_module(f"transformers.{_HOME[name]}"), name)
         if sys.modules.get(self.__name__) is self:
@@ -163,11 +165,13 @@ def _uncompiled(torch: ModuleType) -> Iterator[None]:
 
     marks = Marks("torch._dynamo")
     marks.__path__ = [str(Path(str(torch.__file__)).parent / "_dynamo")]
-    sys.modules["torch._dynamo"] = torch._dynamo = marks
+    sys.modules["torch._dynamo"] = marks
+    setattr(torch, "_dynamo", marks)  # noqa: B010
     try:
         yield
     finally:
-        del sys.modules["torch._dynamo"], torch._dynamo
+        del sys.modules["torch._dynamo"]
+        delattr(torch, "_dynamo")
 
 
 def _as_it_is(function: Any = None, *_: Any, **__: Any) -> Any:

@@ -18,7 +18,7 @@ from likra.models.identity import content
 from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import BASE
 from likra.utils.files import new_file
-from likra.utils.keys import key
+from likra.utils.keys import digest, key
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Cache:
         self._folder = folder / "likelihoods"
         self._stack = stack
         self._pairs = len(pairs)
-        self._common = {"model": _model(base), "tokens": [(pair.context, pair.completion) for pair in pairs]}
+        self._common = {"model": _model(base), "tokens": digest(f"{pair.context} {pair.completion}" for pair in pairs)}
 
     def _path(self, name: str, **reading: Any) -> Path:
         heads = [self._digest(other) for other in (name, *reading.pop("beside"))]

@@ -71,7 +71,9 @@ class Budget:
             depth: Tokens of the longest sequence.
         """
         config = model.config.get_text_config()
-        size, keys_of_token, most = model.dtype.itemsize, _bytes_of_keys(model), TOKENS[_kind(model)]
+        # Activations are in float32 whatever the weights are stored in.
+        size, most = max(4, model.dtype.itemsize), TOKENS[_kind(model)]
+        keys_of_token = _bytes_of_keys(model) * size // model.dtype.itemsize
         cache = config.num_hidden_layers * adapters * depth * keys_of_token
         # Of a token: the residual stream and its copies, the widest layer three times over (gate, up, product),
         # queries and outputs of attention and what is gathered for it, its share of the keys of its block, and its row
@@ -80,13 +82,9 @@ class Budget:
         token = size * (
             6 * config.hidden_size + 3 * _widest(model) + 6 * config.num_attention_heads * _head_size(model)
         )
-        if _on_gpu(model) and size < 4:  # a head's input and update in float32, in the widest layer
-            token += 4 * (config.hidden_size + _widest(model))
         if not _on_gpu(model):
             token += keys_of_token * (3 + keys / BLOCK) + 5 * keys
-        elif _in_runs(model):
-            token += keys_of_token * (3 + GATHERED)  # no masks
-        else:
+        else:  # with masks, for the kernels without them are of half precision
             token += keys_of_token * (3 + (1 + _repeats(model)) * keys / BLOCK) + 5 * keys
         place = config.vocab_size * (size + 8)
         left = _available(model, memory) / _SPARE - cache

@@ -108,12 +108,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         _bring_up_to_date(manifest)
         TrainingConfig.from_dict(manifest["training_config"])
         check_weight(manifest["weight"])
-        _ = [manifest["base"][key] for key in ("name", "revision")]
-        _ = (
-            manifest["base"]["identity"]["digest"]
-            if "identity" in manifest["base"]
-            else manifest["base"]["fingerprint"]
-        )
+        origin = manifest["base"]
+        _ = origin["name"], origin["revision"], origin["identity" if "identity" in origin else "fingerprint"]
         if manifest["prompt"]["style"] not in TEMPLATES or manifest["adapt"] not in ADAPT:
             raise ValueError("its prompt style, or what its adapters adapt, is unknown")
         if not isinstance(manifest["training"], dict):

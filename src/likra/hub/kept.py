@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -23,7 +23,7 @@ from likra.scoring.likelihoods import Likelihoods
 from likra.utils.embedded import embedded_models
 from likra.utils.file_digest import file_digests
 from likra.utils.files import new_file
-from likra.utils.keys import key
+from likra.utils.keys import digest, key
 from likra.utils.locations import CONFIG, MANIFEST
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,9 @@ class KeptTables:
     source: str
 
     @classmethod
-    def of(cls, saved: Saved, cache: Path, model: str | None, revision: str | None, how: Mapping[str, Any]) -> Any:
+    def of(
+        cls, saved: Saved, cache: Path, model: str | None, revision: str | None, how: Mapping[str, Any]
+    ) -> Self | None:
         """Those of saved adapters; None where files do not tell which model it is: a branch on the hub, say.
 
         Args:
@@ -88,7 +90,7 @@ class KeptTables:
 
     def _path(self, questions: Sequence[Question], prompter: Prompter) -> Path:
         about = {"style": prompter.style, "shots": prompter.shots, "sampled": prompter.sampled}
-        texts = [prompter.pairs(question) for question in questions]
+        texts = digest(json.dumps(prompter.pairs(question)) for question in questions)
         return self.cache / "tables" / f"{key(source=self.source, about=about, texts=texts)[:40]}.safetensors"
 
 

@@ -15,10 +15,10 @@ _BEHIND = ("data", "numpy", "__array__", "__dlpack__", "untyped_storage", "stora
 class Watched(nn.Parameter):
     """A parameter that remembers whether its memory was handed out for writes that torch does not count.
 
-    `tensor._version` counts what operations write in place (`add_`, `copy_`, an optimizer, `load_state_dict`), under any
-    name and through any view. It does not count what is written through `tensor.data`, as PEFT's merging does, through
-    NumPy, or by a fused optimizer. Once such a name of a parameter was given to anyone, who may keep it, or it was made
-    trainable, its memory is read each time.
+    `tensor._version` counts what operations write in place (`add_`, `copy_`, an optimizer, `load_state_dict`), under
+    any name and through any view. It does not count what is written through `tensor.data`, as PEFT's merging does,
+    through NumPy, or by a fused optimizer. Once such a name of a parameter was given to anyone, who may keep it, or it
+    was made trainable, its memory is read each time.
     """
 
 

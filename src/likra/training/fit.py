@@ -10,7 +10,8 @@ from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import NEGATIVE
 from likra.training.config import TrainingConfig
 from likra.training.seeds import adapter_seed
-from likra.training.trainer import CHECKPOINT_EVERY, Step, Trainer
+from likra.training.step import Step
+from likra.training.trainer import CHECKPOINT_EVERY, Trainer
 from likra.utils.runtime import QUIET, Runtime
 
 

@@ -15,13 +15,14 @@ from likra.engine.reader import Reader, reader_of
 from likra.errors import InputError, TrainingDiverged
 from likra.models.stack import HeadStack
 from likra.models.thread_lock import alone
-from likra.training.checkpoint import Checkpoint, Step
+from likra.training.checkpoint import Checkpoint
 from likra.training.config import TrainingConfig
 from likra.training.gradients import Gradients
 from likra.training.losses import Likelihood, Loss, identity_of
 from likra.training.optimizer import AdapterAdam
 from likra.training.passes import Examples, Passes
 from likra.training.prepared import check_trainable, prepared
+from likra.training.step import Step
 from likra.utils import parallel
 
 __all__ = ["CHECKPOINT_EVERY", "Step", "Trainer"]

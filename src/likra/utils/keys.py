@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from likra import __version__
@@ -23,6 +24,15 @@ def key(**parts: Any) -> str:
     """
     text = json.dumps({"versions": _versions(), **parts}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest(texts: Iterable[str]) -> str:
+    """A digest of texts in their order, for many that would be long as a part of a key."""
+    found = hashlib.sha256()
+    for text in texts:
+        own = text.encode("utf-8", "backslashreplace")
+        found.update(f"{len(own)} ".encode() + own)
+    return found.hexdigest()
 
 
 @functools.cache

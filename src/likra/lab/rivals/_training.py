@@ -246,7 +246,7 @@ def _trainer(
     )
     lora = LoraConfig(
         r=config.lora.r,
-        lora_alpha=config.lora.lora_alpha,
+        lora_alpha=config.lora.lora_alpha,  # type: ignore[arg-type]  # PEFT takes floats too
         use_rslora=config.lora.use_rslora,
         target_modules=list(first),
         lora_dropout=0.0,

@@ -12,7 +12,8 @@ from likra.models.stack import HeadStack
 from likra.training.config import TrainingConfig
 from likra.training.fit import untrained
 from likra.training.losses import Loss
-from likra.training.trainer import Step, Trainer
+from likra.training.step import Step
+from likra.training.trainer import Trainer
 
 #: What an adapter learns from each training question: its examples, most often one.
 ByQuestion = Sequence[Sequence[TokenizedExample]]
