@@ -21,6 +21,7 @@ from likra.engine.padded import PaddedReader
 from likra.engine.precision import DIFFERENCE, FLOAT32, FLOAT64, STORED, choose, computes_in_float32
 from likra.engine.products import Rows, difference, exact, rounded, split
 from likra.errors import InputError
+from likra.generation.decoding import Decoding, generate
 from likra.models.base import Base, base_of
 from likra.models.lora_config import lora_config
 from likra.models.stack import HeadStack
@@ -282,3 +283,23 @@ def test_the_mode_leaves_nothing_behind(tokenizer: Any) -> None:
     stack.remove()
     assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
     assert torch.equal(base.model(ids).logits, plain)
+
+
+@pytest.mark.parametrize("precision", ["auto", "fast"])
+def test_text_is_written_from_half_precision_weights_as_from_the_same_in_float32(
+    precision: str, tokenizer: Any
+) -> None:
+    base = tiny_base(tokenizer)
+    base.model.to(torch.bfloat16)
+    stack = HeadStack(base, ["one", "two"], lora=lora_config(r=4))
+    near(stack, by=0.5)
+
+    def written() -> list[list[list[int]]]:
+        prompts = [[5, 6, 7, 8], [9, 10, 11]]
+        return generate(base, stack, ("one", "two"), prompts, Decoding(max_tokens=6), None, one_line=False)
+
+    base.precision = precision
+    found = written()
+    base.model.float()
+    base.precision = "float32"
+    assert found == written()

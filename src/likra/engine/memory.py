@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 
 from likra.engine import kernels
 from likra.engine.kernels import AttentionShape
-from likra.engine.layout import GATHERED
 from likra.engine.plan import BLOCK
 from likra.errors import OUT_OF_MEMORY, InputError
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from likra.engine.float32_library import fastest_float32
 from likra.engine.products import (
     HALF,
     Product,
@@ -58,7 +59,7 @@ class Way:
             model: The model.
             layers, logits: Which rows are the same node, in the layers' products and in the output layer's.
         """
-        with _tf32(model.device, self.tf32):
+        with _tf32(model.device, self.tf32), fastest_float32(model.device):
             if self.dtype is None or (self.product is exact and not _narrow(model, self.dtype)):
                 yield
                 return
@@ -122,6 +123,21 @@ def choose(
             return way, error
         logger.debug("reading by %s would round by %s of the ratio's spread", way.name, error)
     return best, None
+
+
+def way_to_write(model: PreTrainedModel, precision: str, readers: int) -> Way:
+    """How text is written, where there is nothing to measure on: of the ways in `faithful` the quickest for few rows.
+
+    Args:
+        model: The model.
+        precision: One of `likra.models.base.PRECISIONS`.
+        readers: How many read each token.
+    """
+    if not computes_in_float32(model):
+        return STORED
+    if precision == "fast" and readers > 1:
+        return DIFFERENCE
+    return FLOAT32 if precision == "float32" else faithful(model)[-1]
 
 
 @torch.inference_mode()

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from likra.engine.precision import way_to_write
+from likra.engine.products import Rows
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import BASE
@@ -39,7 +41,7 @@ def read_by(
         combine: Takes each reader's logits [R, V] at the rows' last tokens and gives scores [R, V].
     """
     model = base.model
-    own = model.forward
+    own, way = model.forward, way_to_write(model, base.precision, len(readers))
     was = model.__dict__.get("forward")
 
     @functools.wraps(own)
@@ -62,7 +64,9 @@ def read_by(
             place = -2 if key == "position_ids" else 0
             if isinstance(value, torch.Tensor) and value.dim() > 1 and value.shape[place] == rows:
                 inputs[key] = torch.cat([value] * len(readers), dim=place)
-        with stack.active(spans, len(readers) * tokens) if stack and spans else contextlib.nullcontext():
+        active = stack.active(spans, len(readers) * tokens) if stack and spans else contextlib.nullcontext()
+        layers, logits = Rows(0, tokens, len(readers)), Rows(0, rows, len(readers))
+        with active, way.reading(model, layers, logits):
             out = own(**inputs)
         out.logits = combine(list(out.logits[:, -1].chunk(len(readers))))[:, None]
         return out

@@ -78,7 +78,8 @@ class LikraLM(LM):  # type: ignore[misc]  # the harness has no types
             base: The base model, if it has moved since the training.
             base_revision: Branch, tag or commit of the base; default: the one that the heads were trained on.
             dtype, precision, device, quantize, trust_remote_code: How the base is loaded, as in `load_base`; `cuda:0`
-                means its default, as it does to `HFLM`: the first GPU (in a data parallel run, the process's own), else the CPU.
+                means its default, as it does to `HFLM`: the first GPU (in a data parallel run, the process's own), else
+                the CPU.
             memory: GiB that reading may take beside the model; default: a share of what is free.
             cache: Keep likelihoods on disk by content, as `likra eval` does, so that another weight runs no model.
             batch_size, max_batch_size: The harness passes them; they change nothing.
