@@ -3,8 +3,8 @@
     python benchmarks/start.py
 
 Each command is started anew, several times in turn with the others, and the medians are printed: of the time that
-passes, and of the processor's time (user and system), which says more where other programs run. `eval` is run with an empty
-cache, and again with what the first run kept. The imports are a floor for every command that reads text with a model.
+passes, and of the processor's time (user and system), which says more where other programs run. `eval` is run with an
+empty cache, and again with what the first run kept. The imports are a floor for commands that read text with a model.
 """
 
 import argparse
