@@ -62,7 +62,9 @@ def main() -> None:
             found: dict[str, list[float]] = {method: [] for method in METHODS}
             for seed in SEEDS:
                 config = TrainingConfig(learning_rate=rate, adapt=activation, seed=seed)
-                likra = Likra.from_base(str(Path(model)) if model != WORLD else model, config=config, style=style)
+                likra = Likra.from_base(
+                    str(Path(model)) if model != WORLD else model, training_config=config, style=style
+                )
                 likra.fit(some, limit=count, runtime=QUIET)
                 result = likra.evaluate(judged, runtime=Runtime(progress=False))
                 for method in METHODS:

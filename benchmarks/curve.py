@@ -1,4 +1,4 @@
-"""A learning curve of 2 heads x 8 sizes x 3 seeds in one stack, against training and judging each head alone.
+"""A learning curve of 2 heads x 8 sizes x 3 seeds trained together, against training and evaluating each head alone.
 
     python benchmarks/curve.py
 
@@ -118,7 +118,7 @@ def main() -> None:
                     gap = abs(value.value - expected[method].value)
                     differences[label] = max(differences[label], gap)
     noise = 1.96 * (0.25 / len(test)) ** 0.5
-    print(f"\n| {2 * len(sizes) * len(seeds)} heads, each alone | s | one stack, s | times faster "
+    print(f"\n| {2 * len(sizes) * len(seeds)} heads, each alone | s | together, s | times faster "
           "| largest difference of an accuracy |\n|---|---:|---:|---:|---:|")  # fmt: skip
     for label, took in (("PEFT and the harness", tools), ("likra alone", alone)):
         print(f"| {label} | {took:.1f} | {together:.1f} | {took / together:.1f} | {differences[label]:.4f} |")

@@ -369,7 +369,7 @@ def test_options_out_of_range(
 
 
 def test_eval_refusals(bad: Callable[..., str], heads: Path, data: Path, tmp_path: Path) -> None:
-    assert "--normalisation must be one of" in bad("eval", heads, "--data", data, "--norm", "word")
+    assert "--normalization must be one of" in bad("eval", heads, "--data", data, "--norm", "word")
     assert "let its name end in .parquet" in bad(
         "eval", heads, "--data", data, "--save-likelihoods", tmp_path / "t.csv"
     )

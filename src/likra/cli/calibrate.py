@@ -17,15 +17,15 @@ def calibrate(
     method: Annotated[
         str,
         typer.Option(
-            help="temperature: one number, fitted. isotonic: a rising step function besides; wants hundreds of "
-            "questions."
+            help="temperature: one number, fitted. isotonic: an isotonic regression (piecewise linear) besides; wants "
+            "hundreds of questions."
         ),
     ] = "temperature",
     split: Annotated[
         str | None,
         typer.Option(
             help="Questions to calibrate on: train, validation, test or all; best ones that neither trained the heads "
-            "nor will judge them. [default: validation; without one, what `train --limit` left over]"
+            "nor will evaluate them. [default: validation; without one, what `train --limit` left over]"
         ),
     ] = None,
     shots: options.Shots = 0,
@@ -39,8 +39,9 @@ def calibrate(
     """Let heads say how probable it is that an answer is right; kept in DIR/calibration.json.
 
     Scores of candidates are log-likelihood ratios, which rank; a calibration turns them into probabilities that hold:
-    of the answers that are given with 80%, about 80% are right. It changes no ranking. `likra score`, `likra eval` and
-    `likra serve` then show probabilities, and answer only when sure with --min-confidence.
+    of the answers that are given with 80%, about 80% are right. It changes no ranking. `likra score`, `likra eval`,
+    `likra pick` and `likra serve` then show probabilities. `likra score` and `likra eval` answer only when sure with
+    --min-confidence, the server with a request's `min_confidence`.
     """
     from likra.data import load
     from likra.errors import InputError

@@ -33,7 +33,7 @@ def data(
     facts = Table.grid(padding=(0, 2))
     facts.add_row("source", Text(found.name))
     facts.add_row("form", found.form)
-    facts.add_row("wording", f"{found.style}: {TEMPLATES[found.style].title}")
+    facts.add_row("template", f"{found.style}: {TEMPLATES[found.style].title}")
     if found.unpaired:
         for split, examples in found.examples.items():
             right = sum(example.right for example in examples)

@@ -31,7 +31,7 @@ def evaluate(
     ] = None,
     shots: options.Shots = 0,
     sampled_shots: options.SampledShots = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Judge only the first so many questions.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate on only the first so many questions.")] = None,
     weight: options.Weight = None,
     normalization: options.Norm = "raw",
     min_confidence: options.MinConfidence = None,
@@ -59,7 +59,7 @@ def evaluate(
     *,
     how: options.Loading,
 ) -> None:
-    """Judge heads on questions with known answers: base, SFT, Base-Likra and Likra, with 95% intervals.
+    """Evaluate heads on questions with known answers: base, SFT, Base-Likra and Likra, with 95% intervals.
 
     On several GPUs: `accelerate launch -m likra eval ...` (or torchrun); each process reads its share of the questions.
     """
@@ -95,7 +95,7 @@ def evaluate(
     if min_confidence is not None and not probable:
         raise InputError(
             "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalization, --shots, "
-            "and on data of this prompt style."
+            "and on data of this prompt template."
         )
     fitted = saved.calibration
     if fitted and probable and overlaps(fitted.asked, source.split(split)[:limit]):

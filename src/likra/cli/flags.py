@@ -13,15 +13,14 @@ _OTHER = {
     "r": "--rank",
     "lora_alpha": "--alpha",
     "target_modules": "--targets",
-    "normalization": "--normalisation",
     "amount": "--contrast",
     "answers": "--n",
     "choices": "--choice",
     "kinds": "--kind",
 }
 _SAME = (
-    "adapt beams bf16 device dtype limit loss lr memory method n negatives plausibility quantize revision role seed "
-    "seeds shots sizes split temperature tests tries voices weight"
+    "adapt beams bf16 device dtype limit loss lr memory method n negatives normalization plausibility quantize "
+    "revision role seed seeds shots sizes split temperature tests tries voices weight"
 )
 #: Arguments whose names are no words of English: they are flags wherever they stand in a message.
 _ANYWHERE = (

@@ -83,8 +83,8 @@ Weight = Annotated[
 Norm = Annotated[
     str,
     typer.Option(
-        "--normalisation",
         "--normalization",
+        "--normalisation",
         "--norm",
         help="Divide scores by: raw (nothing), token, character (acc_norm), byte.",
     ),
@@ -282,7 +282,7 @@ def runtime(memory: float | None, cache: bool = True) -> "Runtime":
 
 
 def scoring(weight: float | None, normalization: str) -> "Scoring":
-    """`--weight` and `--normalisation`, checked before a model is loaded."""
+    """`--weight` and `--normalization`, checked before a model is loaded."""
     from likra.scoring.config import Scoring
 
     return Scoring(weight=weight, normalization=normalization)

@@ -66,7 +66,7 @@ def serve(
     """Serve heads over HTTP, and a page to try them on; needs `pip install 'likra[serve]'`.
 
     POST /v1/score takes a question and choices. POST /v1/rerank has the form of Cohere, Jina and vLLM: point their
-    clients here. GET / is the page, /docs the form of all requests, /metrics is for Prometheus, and /health says
+    clients here. GET / is the page, /docs the request schemas, /metrics is for Prometheus, and /health says
     whether the server is there. SIGTERM or Ctrl-C answers what was accepted, then ends.
     """
     from likra.errors import InputError
@@ -95,7 +95,7 @@ def serve(
         check_weight(weight)
         likra.weight = weight
     if likra.calibration and not likra.probable():
-        options.note("these heads are calibrated for another weight or normalisation; no probabilities are served")
+        options.note("these heads are calibrated for another weight or normalization; no probabilities are served")
     if api_key is None and not bound.getsockname()[0].startswith("127.") and bound.getsockname()[0] != "::1":
         options.note(f"whoever can reach {host} can use this server; give it a key (LIKRA_API_KEY)")
     name = heads.resolve().name

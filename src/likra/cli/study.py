@@ -79,7 +79,7 @@ def _command(name: str) -> TyperCommand:
         ] = "0,8,16,32,64,128,256,512",
         seeds: Annotated[int, typer.Option(min=1, help="Number of seeds; each draws questions and first weights.")] = 3,
         limit: Annotated[
-            int | None, typer.Option(min=1, help="Judge on so many test questions, drawn once. [default: all]")
+            int | None, typer.Option(min=1, help="Evaluate on so many test questions, drawn once. [default: all]")
         ] = None,
         shots: options.Shots = 0,
         lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,

@@ -10,7 +10,7 @@ from likra.scoring.likelihoods import Floats, Ints
 #: Method -> how scores become probabilities; the command line shows these words.
 CALIBRATIONS: dict[str, str] = {
     "temperature": "softmax of the scores over the choices, divided by one fitted temperature",
-    "isotonic": "that, then a fitted rising step function, then normalised again; wants some hundred questions",
+    "isotonic": "that, then isotonic regression (piecewise linear), then normalised again; wants hundreds of questions",
 }
 
 #: Bounds of the temperature, in nats: beyond them every probability is 0 or 1, or all are alike.

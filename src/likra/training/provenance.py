@@ -24,8 +24,8 @@ def remarks(
     found = []
     if source.style != style:
         found.append(
-            f"these heads learned prompts of the style {style!r}, and this data is worded in the style "
-            f"{source.style!r} (`likra data` shows both)"
+            f"these heads learned prompts of the template {style!r}, and this data has the template "
+            f"{source.style!r} (`likra data` shows it)"
         )
     if "asked" in facts:
         seen = overlaps(facts["asked"], source.split(split)[:limit])
