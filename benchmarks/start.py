@@ -2,9 +2,9 @@
 
     python benchmarks/start.py
 
-Each command is started anew, several times in turn with the others, and the medians are printed: of the time that passes,
-and of the processor's time (user and system), which says more where other programs run. `eval` is run with an empty cache,
-and again with what the first run kept. The imports are a floor that no command can be under which reads text with a model.
+Each command is started anew, several times in turn with the others, and the medians are printed: of the time that
+passes, and of the processor's time (user and system), which says more where other programs run. `eval` is run with an
+empty cache, and again with what the first run kept. The imports are a floor for commands that read text with a model.
 """
 
 import argparse

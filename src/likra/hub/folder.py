@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: What an identity has (`likra.models.identity`, which loads torch and looks at each of them).
+_IDENTITY = ("config", "tokenizer", "weights", "dtype", "quantization", "versions", "stored")
+
 FORMAT = 2  # of the manifest; raised when an older likra can no longer read it
 
 
@@ -109,7 +112,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         TrainingConfig.from_dict(manifest["training_config"])
         check_weight(manifest["weight"])
         origin = manifest["base"]
-        _ = origin["name"], origin["revision"], origin["identity" if "identity" in origin else "fingerprint"]
+        _ = origin["name"], origin["revision"]
+        _ = [origin["identity"][key] for key in _IDENTITY] if "identity" in origin else origin["fingerprint"]
         if manifest["prompt"]["style"] not in TEMPLATES or manifest["adapt"] not in ADAPT:
             raise ValueError("its prompt style, or what its adapters adapt, is unknown")
         if not isinstance(manifest["training"], dict):
