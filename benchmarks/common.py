@@ -1,20 +1,24 @@
-"""What the benchmarks share: the random model, its tokenizer, the questions, and how a run is described."""
+"""What the benchmarks share: the model, random or real, its tokenizer, the questions, and how a run is described."""
 
+import argparse
 import datetime
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from likra.data import Prompter, Question, load
-from likra.models.base import Base, as_base
+from likra.models.base import Base, as_base, load_base
 from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import Likelihoods
 
 VOCABULARY, CONTEXT = 32_000, 4_096
 SIZES: dict[str, dict[str, Any]] = {
@@ -68,6 +72,23 @@ def random_base(size: str, train: list[Question], seed: int = 0, **changes: Any)
     return as_base(model, tokenizer(texts, shape["vocab_size"]), name=f"random Llama {size}")
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The option `--model`."""
+    parser.add_argument("--model", help="a pretrained model (a folder, a GGUF file) in place of the random one")
+
+
+def base_of(model: str | None, size: str, train: list[Question], **changes: Any) -> Base:
+    """A real model where one is named, else a random one."""
+    return load_base(model) if model else random_base(size, train, **changes)
+
+
+def saved(base: Base, folder: Path) -> Path:
+    """A base as a folder, which tools other than likra can load too."""
+    base.model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return folder
+
+
 def perturb(stack: HeadStack, seed: int = 0) -> None:
     """Heads as training leaves them: every B away from zero."""
     generator = torch.Generator().manual_seed(seed)
@@ -89,6 +110,16 @@ def now() -> float:
     return time.perf_counter()
 
 
+def table(questions: list[Question], found: Mapping[str, Sequence[Sequence[float]]]) -> Likelihoods:
+    """Log-likelihoods by reader and question, as other tools give them, in likra's table (without counts of tokens)."""
+    shape = (len(questions), max(len(question.choices) for question in questions))
+    logprob_HQC = np.full((len(found), *shape), np.nan)
+    for index, rows in enumerate(found.values()):
+        for row, values in enumerate(rows):
+            logprob_HQC[index, row, : len(values)] = values
+    return Likelihoods(tuple(found), questions, logprob_HQC, np.zeros(shape, dtype=int), np.zeros(shape, dtype=int))
+
+
 def prompters(style: str, train: list[Question]) -> dict[str, Prompter]:
     """The three ways of prompting that are compared."""
     return {
@@ -103,6 +134,11 @@ def machine() -> str:
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     threads = torch.get_num_threads()
     return f"{name}, {threads} threads, torch {torch.__version__}, {datetime.date.today().isoformat()}"
+
+
+def versions(*packages: str) -> str:
+    """Packages with their versions."""
+    return ", ".join(f"{name} {version(name)}" for name in packages)
 
 
 def processor() -> str:
