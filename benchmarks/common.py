@@ -5,10 +5,12 @@ import datetime
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
@@ -16,6 +18,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from likra.data import Prompter, Question, load
 from likra.models.base import Base, as_base, load_base
 from likra.models.stack import HeadStack
+from likra.scoring.likelihoods import Likelihoods
 
 VOCABULARY, CONTEXT = 32_000, 4_096
 SIZES: dict[str, dict[str, Any]] = {
@@ -107,6 +110,16 @@ def now() -> float:
     return time.perf_counter()
 
 
+def table(questions: list[Question], found: Mapping[str, Sequence[Sequence[float]]]) -> Likelihoods:
+    """Log-likelihoods by reader and question, as other tools give them, in likra's table (without counts of tokens)."""
+    shape = (len(questions), max(len(question.choices) for question in questions))
+    logprob_HQC = np.full((len(found), *shape), np.nan)
+    for index, rows in enumerate(found.values()):
+        for row, values in enumerate(rows):
+            logprob_HQC[index, row, : len(values)] = values
+    return Likelihoods(tuple(found), questions, logprob_HQC, np.zeros(shape, dtype=int), np.zeros(shape, dtype=int))
+
+
 def prompters(style: str, train: list[Question]) -> dict[str, Prompter]:
     """The three ways of prompting that are compared."""
     return {
@@ -121,6 +134,11 @@ def machine() -> str:
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     threads = torch.get_num_threads()
     return f"{name}, {threads} threads, torch {torch.__version__}, {datetime.date.today().isoformat()}"
+
+
+def versions(*packages: str) -> str:
+    """Packages with their versions."""
+    return ", ".join(f"{name} {version(name)}" for name in packages)
 
 
 def processor() -> str:

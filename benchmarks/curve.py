@@ -12,8 +12,6 @@ import os
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 from likra.data import encode_pair, negatives, positives
 from likra.engine.loglikelihood import score
 from likra.lab.runner.jobs import Store
@@ -107,15 +105,9 @@ def main() -> None:
 
                 took, single[name] = common.seconds(likra)
                 alone += took
-            theirs = Likelihoods(
-                (BASE, *HEADS), table.questions, np.full((3, *table.tokens_QC.shape), np.nan), table.tokens_QC,
-                table.cut_QC,
-            )  # fmt: skip
-            ours = Likelihoods(theirs.heads, table.questions, theirs.logprob_HQC.copy(), table.tokens_QC, table.cut_QC)
-            for index, name in enumerate(theirs.heads):
-                for row, values in enumerate(tables[name]):
-                    theirs.logprob_HQC[index, row, : len(values)] = values
-                ours.logprob_HQC[index] = single[HEADS[0] if name == BASE else name].head(name)
+            theirs = common.table(table.questions, tables)
+            own = {name: single[HEADS[0] if name == BASE else name].head(name) for name in (BASE, *HEADS)}
+            ours = common.table(table.questions, own)
             for label, found in (("PEFT and the harness", theirs), ("likra alone", ours)):
                 for method, value in Evaluation(found).methods.items():
                     gap = abs(value.value - expected[method].value)

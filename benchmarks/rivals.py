@@ -18,28 +18,39 @@ from likra.training.config import TrainingConfig
 Weights = dict[str, torch.Tensor]
 
 
-def harness(
-    model: Path, adapter: Path | None, questions: list[Question], prompter: Prompter, batch: int, watch: Any = None
-) -> tuple[float, Any, list[list[float]]]:
-    """Seconds, what `watch(model)` returned, and log-likelihoods of HFLM for one reader; loading is not timed."""
-    from lm_eval.api.instance import Instance
+def hflm(model: Path, adapter: Path | None, batch: int = 1) -> Any:
+    """The harness's own model of one reader: the base, or a head as a PEFT adapter on it."""
     from lm_eval.models.huggingface import HFLM
 
-    lm = HFLM(pretrained=str(model), peft=adapter and str(adapter), dtype="float32", batch_size=batch, device="cpu")
+    return HFLM(pretrained=str(model), peft=adapter and str(adapter), dtype="float32", batch_size=batch, device="cpu")
+
+
+def read(lm: Any, questions: Sequence[Question], prompter: Prompter) -> tuple[float, list[list[float]]]:
+    """Seconds, and the log-likelihood of every choice."""
+    from lm_eval.api.instance import Instance
+
     requests = [
         Instance("loglikelihood", {}, pair, index)
         for index, question in enumerate(questions)
         for pair in prompter.pairs(question)
     ]
-    lm.loglikelihood(requests[:4], disable_tqdm=True)
-    watched = watch(lm.model) if watch else None
     start = time.perf_counter()
     found = lm.loglikelihood(requests, disable_tqdm=True)
     took = time.perf_counter() - start
+    values = iter(value for value, _ in found)
+    return took, [[next(values) for _ in question.choices] for question in questions]
+
+
+def harness(
+    model: Path, adapter: Path | None, questions: list[Question], prompter: Prompter, batch: int, watch: Any = None
+) -> tuple[float, Any, list[list[float]]]:
+    """Seconds, what `watch(model)` returned, and log-likelihoods of HFLM for one reader; loading is not timed."""
+    lm = hflm(model, adapter, batch)
+    read(lm, questions[:1], prompter)
+    watched = watch(lm.model) if watch else None
+    took, result = read(lm, questions, prompter)
     if watched:
         watched.stop()
-    values = iter(value for value, _ in found)
-    result = [[next(values) for _ in question.choices] for question in questions]
     del lm
     gc.collect()
     return took, watched, result
