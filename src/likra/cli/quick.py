@@ -14,12 +14,15 @@ import gc
 import importlib
 import importlib.metadata
 import importlib.util
+import logging
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 #: Not needed to run a language model in one process, and slow to import.
 _ABSENT = ("accelerate", "pandas", "PIL", "scipy", "sklearn", "torchaudio", "torchvision")
@@ -43,12 +46,19 @@ _NEEDED = ("modeling_layers", "masking_utils", "generation.utils", *sorted({*_HO
 
 
 def import_transformers() -> None:
-    """Import what of transformers runs a language model. Does nothing where transformers has been imported."""
+    """Import what of transformers runs a language model. Does nothing where transformers has been imported.
+
+    It leans on how transformers is built inside; where that does not hold, all of transformers is imported as usual.
+    """
     if "transformers" in sys.modules:
         return
     gc.disable()  # modules are no garbage, and looking through them for some takes a tenth of the time
     try:
         _import()
+    except Exception:
+        logger.debug("transformers is not as the quick import expects it", exc_info=True)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "transformers"]:
+            del sys.modules[name]
     finally:
         gc.freeze()
         gc.enable()
@@ -74,7 +84,10 @@ def real_modules() -> Iterator[None]:
     """
     from transformers import PreTrainedModel
 
-    own = PreTrainedModel.__dict__["get_init_context"]
+    own = PreTrainedModel.__dict__.get("get_init_context")
+    if own is None or importlib.util.find_spec("transformers.initialization") is None:
+        yield
+        return
 
     def contexts(cls: type, dtype: Any, is_quantized: bool, *more: Any) -> list[Any]:
         initialization = importlib.import_module("transformers.initialization")
