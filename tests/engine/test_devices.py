@@ -17,7 +17,7 @@ from likra.engine.batch import Batch
 from likra.engine.loglikelihood import score
 from likra.engine.memory import Budget
 from likra.engine.packed import PackedReader
-from likra.engine.plan import Way
+from likra.engine.plan import LayoutKind
 from likra.engine.probe import can_share
 from likra.generation import Contrast, Decoding, generate
 from likra.generation.text import wording
@@ -198,10 +198,10 @@ def test_what_is_merged_has_gradients_on_a_gpu_too(base: Base, monkeypatch: pyte
     """The kernel gives none for the log-sum-exps; where they are needed, masks are used."""
     read_as_cuda(monkeypatch, "runs")
     monkeypatch.setattr(plan_module, "PREFIX", 2)
-    ways: list[Way] = []
+    ways: list[LayoutKind] = []
     real = attention.Plan.layout
 
-    def watched(plan: Any, window: Any, device: Any, dtype: Any, way: Way) -> Any:
+    def watched(plan: Any, window: Any, device: Any, dtype: Any, way: LayoutKind) -> Any:
         ways.append(way)
         return real(plan, window, device, dtype, way)
 

@@ -11,7 +11,7 @@ import torch
 
 from likra.engine import plan as plan_module
 from likra.engine.layout import Layout
-from likra.engine.plan import Plan, RangePlanner, Way, plan_new
+from likra.engine.plan import LayoutKind, Plan, RangePlanner, plan_new
 from likra.engine.tree import Tree
 
 
@@ -70,7 +70,7 @@ def _of_runs(layout: Layout) -> Iterator[set[int]]:
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("way", ["blocks", "chains", "runs"])
-def test_every_token_attends_to_its_ancestors(seed: int, way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_token_attends_to_its_ancestors(seed: int, way: LayoutKind, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(seed)
     for name, sizes in (("PREFIX", [2, 6, 1000]), ("CHAIN", [3, 1000]), ("BLOCK", [3, 8, 128])):
         monkeypatch.setattr(plan_module, name, rng.choice(sizes))
@@ -130,7 +130,7 @@ def test_a_shared_prefix_must_pay_and_be_of_one_kind(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("window", [None, 1, 4])
 @pytest.mark.parametrize("way", ["blocks", "runs"])
-def test_trees_of_several_adapters_attend_each_to_its_own(window: int | None, way: Way) -> None:
+def test_trees_of_several_adapters_attend_each_to_its_own(window: int | None, way: LayoutKind) -> None:
     trees = [some_tree(seed) for seed in (1, 2)]
     slots_of = [100 * n + np.arange(len(tree)) for n, tree in enumerate(trees)]
     plan: Plan = plan_new(trees, slots_of)

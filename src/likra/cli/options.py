@@ -140,11 +140,11 @@ def loading(
     device: str | None,
     trust_remote_code: bool,
     quantize: str | None = None,
-    precision: str = "auto",
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """Keyword arguments of `load_base`, or of `Likra.from_pretrained`; what is not given is left to it."""
     given = {"revision": revision, "dtype": dtype, "device": device, "quantize": quantize}
-    given |= {"precision": None if precision == "auto" else precision}
+    given |= {"precision": precision}
     return {key: value for key, value in given.items() if value} | {"trust_remote_code": trust_remote_code}
 
 

@@ -106,21 +106,16 @@ def _command(name: str) -> TyperCommand:
         for model in models:
             check_model(model)
 
-        from likra.errors import InputError
         from likra.lab.runner.plan import Plan
         from likra.lab.runner.task import Task
         from likra.models.lora_config import lora_config
         from likra.scoring.scores import check_normalization, check_weight
         from likra.training.config import TrainingConfig
 
-        if precision in ("auto", "fast"):
-            raise InputError(
-                f"--precision {precision}: a study compares likelihoods that are read apart; use faithful or float32."
-            )
         check_normalization(normalisation)
         check_weight(weight)
         loading = options.loading(
-            revision, dtype, device, trust_remote_code, quantize, "auto" if precision == "faithful" else precision
+            revision, dtype, device, trust_remote_code, quantize, None if precision == "faithful" else precision
         )
         if not trust_remote_code:
             del loading["trust_remote_code"]

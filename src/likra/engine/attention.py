@@ -13,7 +13,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from likra.engine import kernels
 from likra.engine.kernels import AttentionShape, varlen
 from likra.engine.layout import Chain, Layout
-from likra.engine.plan import Plan, Way
+from likra.engine.plan import LayoutKind, Plan
 from likra.models.thread_lock import in_thread, lock_of
 
 NAME = "likra"
@@ -131,7 +131,7 @@ def attend(
     return out_Nhd.unsqueeze(0), None
 
 
-def _way(query_Nhd: torch.Tensor, key_Nkd: torch.Tensor, value_Nkd: torch.Tensor) -> Way:
+def _way(query_Nhd: torch.Tensor, key_Nkd: torch.Tensor, value_Nkd: torch.Tensor) -> LayoutKind:
     """How the device attends fastest."""
     (_, heads, size), key_heads = query_Nhd.shape, key_Nkd.shape[1]
     if size != value_Nkd.shape[-1]:

@@ -34,6 +34,7 @@ class Cache:
         self._folder = folder / "likelihoods"
         self._stack = stack
         self._pairs = len(pairs)
+        self._heads: dict[str, str | None] = {BASE: None}
         self._common = {"model": _model(base), "tokens": digest(f"{pair.context} {pair.completion}" for pair in pairs)}
 
     def _path(self, name: str, **reading: Any) -> Path:
@@ -41,7 +42,10 @@ class Cache:
         return self._folder / f"{key(**self._common, heads=heads, **reading)[:40]}.safetensors"
 
     def _digest(self, name: str) -> str | None:
-        return self._stack.digest(name) if self._stack and name != BASE else None
+        if name not in self._heads:
+            assert self._stack is not None
+            self._heads[name] = self._stack.digest(name)
+        return self._heads[name]
 
     def get(self, name: str, **reading: Any) -> "Entry | None":
         """What is kept of one reader, or None. A damaged file counts as none.

@@ -3,14 +3,17 @@
 import contextlib
 import functools
 import logging
+import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 logger = logging.getLogger(__name__)
 
+_SETTINGS = threading.RLock()
 _ROWS, _WIDTH = 512, 768  # of a product that is timed
 _CLEARLY = 0.7
 _SAME = 1e-6  # of the largest value: what the libraries' results may differ by
@@ -31,15 +34,23 @@ def fastest_float32(device: torch.device) -> Iterator[None]:
         yield
 
 
+def _through_onednn() -> contextlib.AbstractContextManager[None]:
+    return settings(torch.backends.mkldnn.matmul, "bf16")  # type: ignore[attr-defined]
+
+
 @contextlib.contextmanager
-def _through_onednn() -> Iterator[None]:
-    matmul = torch.backends.mkldnn.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
+def settings(backend: Any, precision: str) -> Iterator[None]:
+    """The block within which a backend's float32 products are of a precision; restored afterwards.
+
+    The setting is the whole process's: whoever wants another one meanwhile waits.
+    """
+    with _SETTINGS:
+        before = backend.fp32_precision
+        backend.fp32_precision = precision
+        try:
+            yield
+        finally:
+            backend.fp32_precision = before
 
 
 @functools.cache

@@ -14,8 +14,19 @@ from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
 from likra.engine.cache import Cache
-from likra.engine.memory import Budget
-from likra.engine.precision import FLOAT32, FLOAT64, SPLIT, STORED, WAYS, Way, choose, computes_in_float32
+from likra.engine.memory import Budget, out_of_memory
+from likra.engine.precision import (
+    ACCEPTED,
+    FLOAT32,
+    FLOAT64,
+    STORED,
+    WAYS,
+    Way,
+    choose,
+    computes_in_float32,
+    faithful,
+    served,
+)
 from likra.engine.product_speed import ProductSpeed, is_small
 from likra.engine.reader import reader_of
 from likra.engine.tree import Tree
@@ -188,6 +199,8 @@ class _Work:
             InputError: One is not finite.
         """
         place = {(pair.context, pair.completion): index for index, pair in enumerate(self.pairs)}
+        exact = values.way in (FLOAT32.name, STORED.name)
+        remedy = "load the model with dtype float32" if exact else "read it with precision float32"
         shape = (len(self.questions), max(len(question.choices) for question in self.questions))
         table = Likelihoods(
             tuple(self.same),
@@ -206,7 +219,7 @@ class _Work:
                     if not np.isfinite(value):
                         raise InputError(
                             f"{self.questions[row].name}, choice {column}: its log-likelihood under {name!r} is "
-                            f"{value}; load the model with dtype float32."
+                            f"{value}; {remedy}."
                         )
                     table.logprob_HQC[index, row, column] = value
         return table
@@ -232,7 +245,8 @@ def _cached_or_read(work: _Work, folder: Path | None, progress: Progress) -> _Va
     if isinstance(found, _Values):
         return found
     way, rounding = parallel.gather(_chosen(work, folder) if parallel.rank() == 0 else None)[0]
-    have: dict[str, Floats] = found if found and not WAYS[way].compares else {}
+    # What was read in float32 serves beside ways whose rounding needs no measuring, and beside no other.
+    have: dict[str, Floats] = found if found and WAYS[way] in faithful(work.base.model) else {}
     missing = [name for name in work.names if name not in have]
     read = work.read_in_parallel(missing, WAYS[way], shown)
     for name, values_P in zip(missing, read, strict=True):
@@ -244,16 +258,16 @@ def _cached_or_read(work: _Work, folder: Path | None, progress: Progress) -> _Va
 
 def _kept(work: _Work, kept: Cache) -> "_Values | dict[str, Floats]":
     """What the cache has: all that is asked for, or some of it as read in float32, which serves beside any."""
-    ways = {"float32": [FLOAT32], "faithful": [FLOAT32, SPLIT]}.get(work.base.precision, [FLOAT32, *WAYS.values()])
     some: dict[str, Floats] = {}
-    for way in dict.fromkeys(ways):
-        if work.base.precision == "fast" and way is FLOAT32:
-            continue
+    for way in served(work.base.model, work.base.precision, len(work.names)):
         all_of = {name: kept.get(name, **_reading(work, way)) for name in work.names}
         have = {name: entry for name, entry in all_of.items() if entry}
         if len(have) == len(work.names):
-            roundings = [entry.rounding for entry in have.values() if entry.rounding is not None]
-            return _Values({name: entry.values for name, entry in have.items()}, way.name, max(roundings, default=None))
+            known = [entry.rounding for entry in have.values() if entry.rounding is not None]
+            share = max(known, default=None)
+            accepted = share is not None and share <= ACCEPTED
+            if accepted or work.base.precision != "auto" or way in faithful(work.base.model) or way is STORED:
+                return _Values({name: entry.values for name, entry in have.items()}, way.name, share)
         if way is FLOAT32:
             some = {name: entry.values for name, entry in have.items()}
     return some
@@ -279,7 +293,7 @@ def _chosen(work: _Work, folder: Path | None) -> tuple[str, float | None]:
         way, rounding = FLOAT32, None
     else:
         way, rounding = choose(model, work.base.precision, len(work.names), speed.seconds, measured if small else None)
-    if way is FLOAT32 and count >= _FEW and model.device.type != "mps":
+    if way is FLOAT32 and count >= _FEW and model.device.type == "cpu":  # many GPUs are slow in float64
         # float64 takes twice as long: only of so few that it is not felt.
         few = work.sample(min(_SAMPLE, count // (_FEW // 2)))
         if few.num_tokens * 20 <= work.num_tokens:
@@ -295,8 +309,10 @@ def _rounding(sample: _Work, way: Way, exact: Way) -> float | None:
     for one in (way, exact):
         try:
             read = sample.read(sample.names, one, lambda done, total: None, sample.pairs)
-        except (RuntimeError, TypeError, ValueError):
+            tables.append(sample.table(_Values(dict(zip(sample.names, read, strict=True)), one.name, None), {}))
+        except (RuntimeError, TypeError, ValueError, InputError) as error:
+            if out_of_memory(error):
+                raise
             logger.debug("reading in %s failed", one.name, exc_info=True)
             return None
-        tables.append(sample.table(_Values(dict(zip(sample.names, read, strict=True)), one.name, None), {}))
     return rounding_of(*tables)

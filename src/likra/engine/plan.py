@@ -25,7 +25,7 @@ CHAIN = 192  # tokens that follow one another without a branch, from so many on,
 
 #: How tokens attend: in blocks under a mask; those, and long chains by a causal kernel; or all in runs, by a kernel for
 #: sequences of unequal lengths.
-Way = Literal["blocks", "chains", "runs"]
+LayoutKind = Literal["blocks", "chains", "runs"]
 
 
 @dataclass
@@ -47,11 +47,11 @@ class Plan:
     places_AS: list[Ints]
     store: tuple[torch.Tensor, torch.Tensor]
     slots: int
-    build: Callable[[int | None, Way], Layout]
-    _layouts: dict[tuple[int | None, torch.device, torch.dtype, Way], Layout] = field(default_factory=dict)
+    build: Callable[[int | None, LayoutKind], Layout]
+    _layouts: dict[tuple[int | None, torch.device, torch.dtype, LayoutKind], Layout] = field(default_factory=dict)
     _stores: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
-    def layout(self, window: int | None, device: torch.device, dtype: torch.dtype, way: Way) -> Layout:
+    def layout(self, window: int | None, device: torch.device, dtype: torch.dtype, way: LayoutKind) -> Layout:
         """The layout for layers of one sliding window, on a device, with masks of a dtype."""
         if window is not None and window > int(self.positions_N.max()):
             window = None
@@ -144,7 +144,7 @@ class RangePlanner:
             return 0
         return len(prefix)
 
-    def layout(self, window: int | None, way: Way) -> Layout:
+    def layout(self, window: int | None, way: LayoutKind) -> Layout:
         """Who attends to what, for layers of one sliding window."""
         prefix = self.shared_prefix(window)
         keys = _Keys(self, prefix)
@@ -234,7 +234,7 @@ def plan_new(trees: Sequence[Tree], slots_of: Sequence[Ints]) -> Plan:
     starts = np.cumsum([0, *(int(tree.adapter_N.sum()) for tree in trees)])
     places_AS = [start + np.cumsum(tree.adapter_N) - 1 for start, tree in zip(starts[:-1], trees, strict=True)]
 
-    def build(window: int | None, way: Way) -> Layout:
+    def build(window: int | None, way: LayoutKind) -> Layout:
         slots = [of_tree[~tree.adapter_N] for of_tree, tree in zip(slots_of, trees, strict=True)]
         cached = np.unique(np.concatenate(slots))
         blocks, runs = [], []

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
-from likra.engine.float32_library import fastest_float32
+from likra.engine.float32_library import fastest_float32, settings
+from likra.engine.memory import out_of_memory
 from likra.engine.products import (
-    HALF,
     Product,
     Products,
     Rows,
@@ -83,13 +84,25 @@ WAYS = {way.name: way for way in (FLOAT32, DIFFERENCE, DIFFERENCE_FROM_EXACT, SP
 
 def faithful(model: PreTrainedModel) -> list[Way]:
     """Ways that need no measuring: their rounding is that of float32, or far below 1% of any ratio's spread."""
-    halved = all(p.dtype in HALF for p in model.parameters() if p.dim() > 1 and p.is_floating_point())
+    # float16 has not the range that activations have, nor room for what is split off small ones.
+    halved = all(p.dtype == torch.bfloat16 for p in weights_of(model))
     return [FLOAT32, SPLIT] if model.device.type == "cuda" and halved else [FLOAT32]
 
 
 def rough(model: PreTrainedModel) -> list[Way]:
     """Ways whose rounding depends on the base and its adapters."""
     return [DIFFERENCE, DIFFERENCE_FROM_EXACT, *([TF32] if model.device.type == "cuda" else [])]
+
+
+def served(model: PreTrainedModel, precision: str, readers: int) -> list[Way]:
+    """The ways in which likelihoods may have been read, to serve from the cache; `auto` asks for their rounding too."""
+    if not computes_in_float32(model):
+        return [STORED]
+    if precision == "float32":
+        return [FLOAT32]
+    if precision == "fast" and readers > 1:
+        return [DIFFERENCE]
+    return [*faithful(model), *(rough(model) if precision == "auto" and readers > 1 else [])]
 
 
 def choose(
@@ -152,7 +165,9 @@ def computes_in_float32(model: PreTrainedModel) -> bool:
             with FLOAT32.reading(model, Rows(0, 2, 1), Rows(0, 2, 1)):
                 logits = model(input_ids=ids, use_cache=False).logits
             found = logits.dtype == torch.float32
-        except (RuntimeError, TypeError, ValueError):
+        except (RuntimeError, TypeError, ValueError) as error:
+            if out_of_memory(error):
+                raise
             logger.debug("reading in float32 failed", exc_info=True)
             found = False
         model.__dict__[_FOUND] = found
@@ -165,10 +180,19 @@ def computes_in_float32(model: PreTrainedModel) -> bool:
     return found
 
 
-def _narrow(model: PreTrainedModel, dtype: torch.dtype) -> bool:
-    """Whether some weights of a model are of another type."""
+def weights_of(model: nn.Module) -> list[torch.Tensor]:
+    """The weights of a base's products and embeddings, without its adapters'."""
+    return [p for p in _own(model) if p.dim() > 1 and p.is_floating_point()]
+
+
+def _own(model: nn.Module) -> Iterator[torch.Tensor]:
     adapters = {id(w) for m in model.modules() if isinstance(m, StackedLora) for w in (m.a, m.b)}
-    return any(p.is_floating_point() and p.dtype != dtype and id(p) not in adapters for p in model.parameters())
+    return (p for p in model.parameters() if id(p) not in adapters)
+
+
+def _narrow(model: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether some weights of a model are of another type."""
+    return any(p.is_floating_point() and p.dtype != dtype for p in _own(model))
 
 
 @contextlib.contextmanager
@@ -177,10 +201,5 @@ def _tf32(device: torch.device, allowed: bool) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "tf32" if allowed else "ieee"
-    try:
+    with settings(torch.backends.cuda.matmul, "tf32" if allowed else "ieee"):
         yield
-    finally:
-        matmul.fp32_precision = before

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import platform
 import time
 from collections import Counter
@@ -15,9 +16,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from likra.engine.precision import Way
+from likra.engine.memory import out_of_memory
+from likra.engine.precision import Way, weights_of
 from likra.engine.products import Rows
 from likra.errors import InputError
+from likra.models.lora import is_linear
 from likra.utils.files import new_file
 
 logger = logging.getLogger(__name__)
@@ -30,7 +33,7 @@ _KEPT = "_likra_seconds"  # set on the model
 
 def is_small(model: PreTrainedModel) -> bool:
     """Whether a model is read too quickly for measuring to be worth its time: it is read in float32."""
-    return sum(p.numel() for p in model.parameters() if p.dim() > 1) < SMALL
+    return sum(weight.numel() for weight in weights_of(model)) < SMALL
 
 
 class ProductSpeed:
@@ -48,9 +51,11 @@ class ProductSpeed:
         self._weights: dict[tuple[int, ...], torch.Tensor] = {}
         output = model.get_output_embeddings()  # of few tokens, and as large as all else of a small model: left out
         for module in model.modules():
-            if isinstance(module, nn.Linear) and module is not output and module.weight.is_floating_point():
-                self._shapes[tuple(module.weight.shape)] += 1
-                self._weights[tuple(module.weight.shape)] = module.weight
+            weight = module.weight if is_linear(module) and module is not output else None
+            if isinstance(weight, torch.Tensor) and weight.is_floating_point():
+                weight = weight if isinstance(module, nn.Linear) else weight.T
+                self._shapes[tuple(weight.shape)] += 1
+                self._weights[tuple(weight.shape)] = weight
         self._file = cache / "precision" / f"{self._digest()}.json" if cache else None
         self._known: dict[str, float] = model.__dict__.setdefault(_KEPT, {}).setdefault(readers, {})
 
@@ -68,24 +73,26 @@ class ProductSpeed:
     @torch.inference_mode()
     def _measured(self, way: Way) -> float:
         each = _ROWS["cpu" if self._model.device.type == "cpu" else "cuda"]
-        rows, total = Rows(0, each, self._readers), 0.0
-        with way.reading(self._model, rows, rows):
-            for shape, count in self._shapes.items():
-                weight = self._weights[shape]
-                x_Ni = torch.ones(len(rows), shape[1], device=weight.device)
-                total += count * min(self._timed(x_Ni, weight) for _ in range(3))
+        rows, total, random = Rows(0, each, self._readers), 0.0, torch.Generator().manual_seed(0)
+        try:
+            with way.reading(self._model, rows, rows):
+                for shape, count in self._shapes.items():
+                    weight = self._weights[shape]
+                    x_Ni = torch.randn(len(rows), shape[1], generator=random).to(weight.device)
+                    total += count * min(self._timed(x_Ni, weight) for _ in range(3))
+        except (RuntimeError, TypeError) as error:
+            if out_of_memory(error):
+                raise
+            logger.debug("products by %s cannot be taken here", way.name, exc_info=True)
+            return math.inf
         return total
 
     def _timed(self, x_Ni: torch.Tensor, weight: torch.Tensor) -> float:
-        self._wait()
+        _wait(weight.device)
         start = time.perf_counter()
         F.linear(x_Ni, weight)
-        self._wait()
+        _wait(weight.device)
         return time.perf_counter() - start
-
-    def _wait(self) -> None:
-        if self._model.device.type != "cpu":
-            torch.get_device_module(self._model.device).synchronize(self._model.device)
 
     def _keep(self) -> None:
         if self._file is None:
@@ -105,3 +112,8 @@ class ProductSpeed:
         of: list[Any] = [name, torch.__version__, torch.get_num_threads(), str(self._model.dtype), self._readers]
         of.append(sorted((*shape, count) for shape, count in self._shapes.items()))
         return hashlib.sha256(json.dumps(of).encode()).hexdigest()[:40]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize(device)

@@ -74,11 +74,11 @@ def difference(
     Args:
         x_Ni: Rows.
         weight_oi: The weight.
-        rows: Which rows are the same node; None: none are.
+        rows: Which rows are the same node; None: it is not known, and the product is exact.
         reference: The product of the first one's rows, and of those that are read once.
     """
     if rows is None or rows.adapters == 1:
-        return reference(x_Ni, weight_oi, None)
+        return exact(x_Ni, weight_oi)
     own = rows.alone + rows.each
     x_hNi = x_Ni[rows.alone :].unflatten(0, (rows.adapters, rows.each))
     y_No = x_Ni.new_empty(len(x_Ni), len(weight_oi))
@@ -102,7 +102,10 @@ def half_of(weight: torch.Tensor) -> torch.dtype:
 
 
 def half_product(x_Ni: torch.Tensor, weight_oi: torch.Tensor) -> torch.Tensor:
-    """The product of two half-precision matrices, added up and returned in float32."""
+    """The product of two half-precision matrices, added up in float32.
+
+    CPUs that have such products round the result to half precision once more.
+    """
     if x_Ni.is_cuda:
         return torch.mm(x_Ni, weight_oi.T, out_dtype=torch.float32)
     if not multiplies(x_Ni.dtype):  # the same product, where the processor would only emulate it, slowly
@@ -111,7 +114,9 @@ def half_product(x_Ni: torch.Tensor, weight_oi: torch.Tensor) -> torch.Tensor:
 
 
 def multiplies(dtype: torch.dtype) -> bool:
-    """Whether this CPU has products of a half-precision type."""
+    """Whether this CPU has products of a half-precision type, and torch uses them."""
+    if not torch.backends.mkldnn.is_available():
+        return False
     known = torch.ops.mkldnn
     found = known._is_mkldnn_bf16_supported() if dtype == torch.bfloat16 else known._is_mkldnn_fp16_supported()
     return bool(found)
@@ -134,6 +139,7 @@ class Products(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.product, self.layers, self.logits, self.dtype = product, layers, logits, dtype
+        self._narrow = (*HALF, torch.float32) if dtype == torch.float64 else HALF
         self._output = None if output is None else output.data_ptr()
 
     def __torch_function__(
@@ -146,9 +152,10 @@ class Products(TorchFunctionMode):
         self, func: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
     ) -> torch.Tensor:
         x = input.to(self.dtype)
-        rows = self.logits if weight.data_ptr() == self._output else self.layers
         flat = x.reshape(-1, x.shape[-1])
-        y = self.product(flat, weight, rows if len(rows) == len(flat) else None)
+        # The output layer of a model without `logits_to_keep` sees all tokens.
+        known = (self.logits, self.layers) if weight.data_ptr() == self._output else (self.layers,)
+        y = self.product(flat, weight, next((rows for rows in known if len(rows) == len(flat)), None))
         if bias is not None:
             y += bias
         return y.view(*x.shape[:-1], len(weight))
@@ -164,32 +171,44 @@ class Products(TorchFunctionMode):
         return found.to(self.dtype)
 
     def promoted(self, func: Any, *args: Any, **kwargs: Any) -> Any:
-        """What takes one type only gets the widest that it is given."""
+        """What takes one type only gets the activations'."""
 
         def widened(value: Any) -> Any:
-            narrow = isinstance(value, torch.Tensor) and value.is_floating_point() and value.dtype != self.dtype
-            return value.to(self.dtype) if narrow else value
+            if isinstance(value, list | tuple):
+                return type(value)(map(widened, value))
+            return value.to(self.dtype) if isinstance(value, torch.Tensor) and value.dtype in self._narrow else value
 
-        return func(*map(widened, args), **{name: widened(value) for name, value in kwargs.items()})
+        return func(*map(widened, args), **{n: a if n == "out" else widened(a) for n, a in kwargs.items()})
 
     def cast(self, func: Any, *args: Any, **kwargs: Any) -> Any:
-        """Where a model asks for float32, or for its weights' type, it gets the activations' type."""
-        if self.dtype == torch.float32:
-            return func(*args, **kwargs)
-        if func is torch.Tensor.float:
-            return args[0].to(self.dtype)
-        swap = {torch.float32: self.dtype}
-        return func(
-            *(swap.get(a, a) if isinstance(a, torch.dtype) else a for a in args),
-            **{n: swap.get(a, a) if isinstance(a, torch.dtype) else a for n, a in kwargs.items()},
-        )
+        """Where a model asks for its weights' type, or for float32, activations get their own."""
+        if func in (torch.Tensor.half, torch.Tensor.bfloat16, torch.Tensor.float):
+            narrow = func is torch.Tensor.float or args[0].dtype == self.dtype
+            return args[0].to(self.dtype) if narrow else func(*args, **kwargs)
+        if func is torch.Tensor.type_as:
+            func, args = torch.Tensor.to, (args[0], args[1].dtype)
+        if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], torch.Tensor):
+            args = (args[0], args[1].device, args[1].dtype, *args[2:])
+
+        def own(value: Any) -> Any:
+            if not isinstance(value, torch.dtype) or not args or args[0].dtype not in (self.dtype, torch.float32):
+                return value
+            return self.dtype if value in self._narrow else value
+
+        return func(*map(own, args), **{name: own(value) for name, value in kwargs.items()})
 
 
 _HANDLED: dict[Any, Callable[..., Any]] = {
     F.linear: Products.linear,
     torch.addmm: Products.addmm,
     F.embedding: Products.embedding,
-    **dict.fromkeys((torch.Tensor.to, torch.Tensor.float, F.softmax, F.log_softmax), Products.cast),
+    **dict.fromkeys(
+        (
+            *(torch.Tensor.to, torch.Tensor.type, torch.Tensor.type_as, torch.Tensor.float, torch.Tensor.half),
+            *(torch.Tensor.bfloat16, F.softmax, F.log_softmax, torch.softmax, torch.sum, torch.Tensor.sum),
+        ),
+        Products.cast,
+    ),
     **dict.fromkeys(
         (
             *(F.layer_norm, F.rms_norm, F.group_norm, F.conv1d, F.scaled_dot_product_attention),

@@ -69,10 +69,10 @@ class Saved:
         Raises:
             InputError: It cannot be loaded, or is another one.
         """
-        from likra.models.base import Base, load_base
+        from likra.models.base import Base, base_of, load_base
 
         if isinstance(model, Base):
-            base = model
+            base = base_of(model, **loading)
         else:
             revision = revision or (self.origin["revision"] if model is None else None)
             try:

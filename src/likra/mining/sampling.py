@@ -10,6 +10,8 @@ from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.engine import kernels
 from likra.engine.memory import Budget
+from likra.engine.precision import way_to_write
+from likra.engine.products import Rows
 from likra.errors import InputError
 from likra.generation.text import (
     LineEnd,
@@ -112,14 +114,16 @@ class Sampler:
         prompts = [self._prompts[place] for place, _ in rows]
         width = max(map(len, prompts))
         draws_RN = torch.tensor([self._draws(*row) for row in rows], dtype=torch.float64)
-        new_RN = continue_rows(
-            self._base,
-            prompts,
-            stop=[LineEnd(self._base.tokenizer, width, self._own_line)] if self._one_line else [],
-            processors=[_Draw(draws_RN, width, self._temperature)],
-            do_sample=False,  # the processor leaves one token to choose
-            max_new_tokens=self.max_tokens,
-        )
+        alone = Rows(0, len(prompts), 1)
+        with way_to_write(self._base.model, self._base.precision, 1).reading(self._base.model, alone, alone):
+            new_RN = continue_rows(
+                self._base,
+                prompts,
+                stop=[LineEnd(self._base.tokenizer, width, self._own_line)] if self._one_line else [],
+                processors=[_Draw(draws_RN, width, self._temperature)],
+                do_sample=False,  # the processor leaves one token to choose
+                max_new_tokens=self.max_tokens,
+            )
         ends = end_ids(self._base.model, self._base.tokenizer)
         return [self._text(place, new, ends) for (place, _), new in zip(rows, new_RN, strict=True)]
 

@@ -1,5 +1,6 @@
 """The frozen base model that all adapters share."""
 
+import dataclasses
 import difflib
 import hashlib
 import importlib.util
@@ -138,7 +139,7 @@ def base_of(model: "str | Base | PreTrainedModel", tokenizer: Any = None, **load
         model = as_base(model, tokenizer)
     if "precision" in loading:
         check_precision(loading["precision"])
-        model.precision = loading["precision"]
+        model = dataclasses.replace(model, precision=loading["precision"])
     return model
 
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from likra.scoring.likelihoods import BASE, Floats, Likelihoods
+from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE, Floats, Likelihoods
 
 #: A share of the ratio's spread above which rounding decides too many questions.
 TOO_ROUGH = 0.2
@@ -15,8 +15,8 @@ def rounding(table: Likelihoods, exact: Likelihoods) -> float | None:
     """The root mean square of what is off in a log-likelihood ratio, as a share of the ratio's own spread.
 
     Each question's mean is taken out of both: only differences between its candidates decide anything. The ratios are
-    those of every two adapters, or of the one adapter to the base, or the base's own likelihood where it is alone; the
-    worst counts.
+    those of the positive adapter and of the base to the negative one; without these two, those of any two readers; of
+    one alone its own likelihood. The worst counts.
 
     Args:
         table: Likelihoods as they were rounded.
@@ -42,10 +42,13 @@ def rounding(table: Likelihoods, exact: Likelihoods) -> float | None:
 
 
 def _ratios(table: Likelihoods) -> list[Floats]:
-    values = [table.head(name) for name in table.heads if name != BASE]
-    if len(values) < 2 and BASE in table.heads:
-        values.append(table.head(BASE))
-    return values if len(values) == 1 else [one - other for one, other in itertools.combinations(values, 2)]
+    heads = table.heads
+    if {POSITIVE, NEGATIVE} <= set(heads):
+        others = [POSITIVE, *([BASE] if BASE in heads else [])]
+        return [table.head(other) - table.head(NEGATIVE) for other in others]
+    if len(heads) == 1:
+        return [table.head(heads[0])]
+    return [table.head(one) - table.head(other) for one, other in itertools.combinations(heads, 2)]
 
 
 def _spread(values_QC: Floats) -> float:

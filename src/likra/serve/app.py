@@ -1,5 +1,6 @@
 """The HTTP application: what each path answers."""
 
+import dataclasses
 import functools
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -61,6 +62,8 @@ def create_app(
         key: The bearer token that clients must send, if any.
         memory: Bytes that reading may take beside the model; default: a share of what is free.
     """
+    if likra.base.precision == "auto":  # what a request gets must not depend on those that are read beside it
+        likra.base = dataclasses.replace(likra.base, precision="faithful")
     limits = limits or Limits()
     metrics = Metrics()
     runtime = Runtime(memory, cache=False, progress=False)

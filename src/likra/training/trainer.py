@@ -10,7 +10,6 @@ from pathlib import Path
 
 from likra.data.tokens import TokenizedExample
 from likra.engine.finite_check import check_base
-from likra.engine.float32_library import fastest_float32
 from likra.engine.memory import TrainingBudget
 from likra.engine.reader import Reader, reader_of
 from likra.errors import InputError, TrainingDiverged
@@ -178,8 +177,7 @@ class Trainer:
                 yield shuffled[start : start + size]
 
     def _step(self, number: int, examples: Examples) -> Step:
-        with fastest_float32(self.stack.base.device):
-            found = self._gradients.accumulate(examples)
+        found = self._gradients.accumulate(examples)
         rates = {name: self.config.rate(number, self._steps[name]) for name in examples}
         for name, rate in rates.items():
             self._optimizer.step(name, rate)

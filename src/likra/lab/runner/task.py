@@ -225,7 +225,12 @@ def _base(name: str, loading: tuple[tuple[str, Any], ...]) -> "Base":
     from likra.models.base import load_base
 
     # A study subtracts likelihoods of one job from those of another, where rounding would not cancel.
-    return load_base(name, **{"precision": "faithful", **dict(loading)})
+    own = {"precision": "faithful", **dict(loading)}
+    if own["precision"] in ("auto", "fast"):
+        raise InputError(
+            f"precision {own['precision']}: a study compares likelihoods that are read apart; use faithful or float32."
+        )
+    return load_base(name, **own)
 
 
 @lru_cache(maxsize=16)
