@@ -91,7 +91,7 @@ def stored_in(likra: Likra, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
-def measure(likra: Likra, questions: list) -> None:
+def measure(likra: Likra, questions: list, *, stored: bool) -> None:
     """All ways, with the weights as they were loaded, and rounded to bfloat16."""
     print("| read | error / spread | same choice as float64 | accuracy | s |\n|---|---:|---:|---:|---:|", flush=True)
     exact = read(likra, questions, FLOAT64)
@@ -100,13 +100,15 @@ def measure(likra: Likra, questions: list) -> None:
     runs = {
         title: partial(read, likra, questions, way) for way, title in TITLES.items() if cuda or way not in (SPLIT, TF32)
     }
-    runs["bfloat16 autocast"] = partial(autocast, likra, questions)
+    if stored:
+        runs["bfloat16 autocast"] = partial(autocast, likra, questions)
     runs["auto"] = partial(read, likra, questions, None)
     rows(exact, runs)
     stored_in(likra, torch.bfloat16)
     assert computes_in_float32(likra.base.model)
     exact = read(likra, questions, FLOAT64)  # of the same rounded weights
-    ways = {"as they are, activations too": STORED, "float32": FLOAT32, "`fast`": DIFFERENCE, "`auto`": None}
+    ways = {"as they are, activations too": STORED} if stored else {}
+    ways |= {"float32": FLOAT32, "`fast`": DIFFERENCE, "`auto`": None}
     rows(exact, {f"weights in bfloat16: {title}": partial(read, likra, questions, way) for title, way in ways.items()})
 
 
@@ -117,6 +119,11 @@ def main() -> None:
     parser.add_argument("--sizes", default="64,1024", help="training questions of the heads")
     parser.add_argument("--heads", default="", help="folders of heads trained on so many questions, with commas")
     parser.add_argument("--questions", type=int, default=100, help="test questions")
+    parser.add_argument(
+        "--without-stored",
+        action="store_true",
+        help="leave out bfloat16 as torch computes it, which takes CPUs without such products ten times as long",
+    )
     options = parser.parse_args()
     source = loaded(options.data)
     questions = source.questions["test"][: options.questions]
@@ -129,7 +136,7 @@ def main() -> None:
         else:
             likra = Likra.from_base(options.model or "world").fit(source, limit=int(size))
         print(f"Heads trained on {size} questions\n")
-        measure(likra, questions)
+        measure(likra, questions, stored=not options.without_stored)
         likra.trained.remove()
         print()
 

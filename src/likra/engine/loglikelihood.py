@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,7 @@ class _Work:
         encoded: The tokens of their choices.
         same: For each adapter that was asked for, the one that is read in its place (`_distinct`).
         memory: Bytes that reading may take.
+        tables: The likelihoods by the name of the way in which they were read here, where rounding is measured.
     """
 
     base: Base
@@ -151,6 +152,7 @@ class _Work:
     encoded: Sequence[Sequence[TokenizedExample]]
     same: Mapping[str, str]
     memory: int | None
+    tables: dict[str, Likelihoods] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> list[str]:
@@ -308,8 +310,11 @@ def _rounding(sample: _Work, way: Way, exact: Way) -> float | None:
     tables = []
     for one in (way, exact):
         try:
-            read = sample.read(sample.names, one, lambda done, total: None, sample.pairs)
-            tables.append(sample.table(_Values(dict(zip(sample.names, read, strict=True)), one.name, None), {}))
+            if one.name not in sample.tables:
+                read = sample.read(sample.names, one, lambda done, total: None, sample.pairs)
+                values = _Values(dict(zip(sample.names, read, strict=True)), one.name, None)
+                sample.tables[one.name] = sample.table(values, {})
+            tables.append(sample.tables[one.name])
         except (RuntimeError, TypeError, ValueError, InputError) as error:
             if out_of_memory(error):
                 raise
