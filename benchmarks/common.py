@@ -78,8 +78,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def base_of(model: str | None, size: str, train: list[Question], **changes: Any) -> Base:
-    """A real model where one is named, else a random one."""
-    return load_base(model) if model else random_base(size, train, **changes)
+    """A real model where one is named, else a random one; read in float32, as those are that it is held against."""
+    base = load_base(model) if model else random_base(size, train, **changes)
+    base.precision = "float32"
+    return base
 
 
 def saved(base: Base, folder: Path) -> Path:

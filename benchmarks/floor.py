@@ -80,6 +80,7 @@ def main() -> None:
     )
     common.add_model(parser)
     parser.add_argument("--questions", type=int, default=16)
+    parser.add_argument("--only", default="", help="a part of the names of the promptings to run")
     parser.add_argument("--precision", default="auto", choices=["auto", "float32", "fast"])
     options = parser.parse_args()
     train, test = common.questions(options.data)
@@ -91,6 +92,8 @@ def main() -> None:
     print("| prompt | heads | likra, s | read in | linear, s | times | + LoRA, s | times | + attention, s | times |\n"
           "|---|---|---:|---|---:|---:|---:|---:|---:|---:|", flush=True)  # fmt: skip
     for prompting, prompter in common.prompters("qa", train).items():
+        if options.only not in prompting:
+            continue
         for activation in ("everywhere", "completion"):
             ending = base.tokenizer.encode("Answer:", add_special_tokens=False) if activation == "completion" else []
             stack = HeadStack(base, scoring.HEADS, adapt=activation, invocation_tokens=ending)

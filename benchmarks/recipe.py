@@ -243,7 +243,7 @@ def main() -> None:
         flush=True,
     )
 
-    base = load_base(options.model, dtype="float32", device="cpu")
+    base = load_base(options.model, dtype="float32", device="cpu", precision="float32")
     if not (out / "model" / "tokenizer_config.json").exists():  # written last
         common.saved(base, out / "model")
     trained, steps, apart = train(parts, base, drawn, style, config)

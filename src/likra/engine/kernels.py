@@ -1,23 +1,35 @@
 """Which attention kernels a device has; one of them is tried before it is relied on."""
 
 import functools
+import importlib
 import logging
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-try:
-    from torch.nn.attention.varlen import AuxRequest, varlen_attn
-except ImportError:  # an older torch
-    varlen_attn = AuxRequest = None  # type: ignore[assignment,misc]
-
 logger = logging.getLogger(__name__)
 
 #: What torch's kernel for sequences of unequal lengths computes in.
 HALF: tuple[torch.dtype, ...] = (torch.bfloat16, torch.float16)
 _WIDEST = 256  # features of a head, at most; in eights
+
+
+_this: Any = sys.modules[__name__]
+
+
+def __getattr__(name: str) -> Any:
+    """torch's `varlen_attn` and `AuxRequest`, or None; read when first asked for, for they load torch's compiler."""
+    if name not in ("varlen_attn", "AuxRequest"):
+        raise AttributeError(name)
+    try:
+        varlen = importlib.import_module("torch.nn.attention.varlen")
+    except ImportError:  # an older torch
+        varlen = None  # type: ignore[assignment]
+    globals().update(varlen_attn=getattr(varlen, "varlen_attn", None), AuxRequest=getattr(varlen, "AuxRequest", None))
+    return globals()[name]
 
 
 def kind_of(device: torch.device) -> str:
@@ -59,11 +71,11 @@ class AttentionShape:
     @property
     def varlen(self) -> bool:
         """Whether `varlen` computes this here, gradients included; tried once, against plain torch."""
-        if varlen_attn is None or kind_of(self.device) != "cuda":
+        if kind_of(self.device) != "cuda" or _this.varlen_attn is None:
             return False
         if self.dtype not in HALF or self.size % 8 or self.size > _WIDEST or self.query % self.key:
             return False
-        return _works(self, varlen_attn)
+        return _works(self, _this.varlen_attn)
 
 
 def varlen(
@@ -89,7 +101,7 @@ def varlen(
         Outputs [N, heads, head size] and log-sum-exps [N, heads] in float32.
     """
     back = -1 if window is None else window - 1
-    out_Nhd, log = varlen_attn(
+    out_Nhd, log = _this.varlen_attn(
         query_Nhd,
         key_Kkd,
         value_Kkd,
@@ -97,7 +109,7 @@ def varlen(
         lengths.ends_k,
         lengths.longest_q,
         lengths.longest_k,
-        return_aux=AuxRequest(lse=True),
+        return_aux=_this.AuxRequest(lse=True),
         scale=scale,
         window_size=(back, 0) if causal else (-1, -1),
         enable_gqa=query_Nhd.shape[1] != key_Kkd.shape[1],

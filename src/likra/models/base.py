@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from likra.data.tokens import TokenizedExample, encode_pairs, model_max_length
 from likra.data.vocabulary import check_embedded, check_vocabulary
 from likra.errors import InputError
-from likra.models.gguf import load_gguf
 from likra.models.identity import Identity
 from likra.models.thread_lock import alone
 from likra.models.unchanged import watch
@@ -203,6 +202,8 @@ def load_base(
     if quantize:
         placed["quantization_config"] = _quantized(quantize, dtype)
     if file:
+        from likra.models.gguf import load_gguf  # which loads parts of transformers that nothing else needs
+
         expanded = torch.float32 if device == "cpu" else torch.bfloat16
         model, tokenizer = load_gguf(file, DTYPES[dtype] if dtype else expanded, **placed)
     else:
