@@ -91,7 +91,7 @@ def test_eval_json_is_one_object_and_nothing_else(heads: Path, data: Path, tmp_p
     assert result.exit_code == 0
     value = json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
-    assert list(value) == ["questions", "weight", "normalization", "methods"]
+    assert list(value) == ["questions", "weight", "normalization", "precision", "rounding", "methods"]
     assert (value["questions"], value["weight"], value["normalization"]) == (4, 0.5, "byte")
     assert list(value["methods"]) == ["base", "sft", "base_likra", "likra"]
     for method in value["methods"].values():

@@ -1,6 +1,6 @@
 """How far stated probabilities are from the truth."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class CalibrationRecord:
     before: float
     after: float
     asked: str = ""
-    read: str = ""
+    read: str = field(default="", compare=False)
 
 
 def calibrate(
