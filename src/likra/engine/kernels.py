@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
     try:
         varlen = importlib.import_module("torch.nn.attention.varlen")
     except ImportError:  # an older torch
-        varlen = None  # type: ignore[assignment]
+        varlen = None
     globals().update(varlen_attn=getattr(varlen, "varlen_attn", None), AuxRequest=getattr(varlen, "AuxRequest", None))
     return globals()[name]
 
