@@ -165,7 +165,9 @@ class Loading:
         """Raise InputError, without a load of torch, where there are no such heads or no such base here."""
         from likra.utils import hub_client
         from likra.utils.locations import check_model, find_heads
+        from likra.utils.precision import check_precision
 
+        check_precision(self.precision)
         if heads.exists() or not hub_client.is_id(heads.as_posix()):
             find_heads(heads, self.revision)
         if self.base is not None:

@@ -116,7 +116,7 @@ def choose(
 
     Args:
         model: The model.
-        precision: One of `likra.models.base.PRECISIONS`.
+        precision: One of `likra.utils.precision.PRECISIONS`.
         readers: How many are read side by side; the rounding of one alone cancels nowhere.
         seconds: Measures what the products take.
         rounding: Measures rounding as `likra.scoring.rounding` says it; None where there is too little to measure on.
@@ -143,7 +143,7 @@ def way_to_write(model: PreTrainedModel, precision: str, readers: int) -> Way:
 
     Args:
         model: The model.
-        precision: One of `likra.models.base.PRECISIONS`.
+        precision: One of `likra.utils.precision.PRECISIONS`.
         readers: How many read each token.
     """
     if not computes_in_float32(model):

@@ -22,16 +22,10 @@ from likra.models.unchanged import watch
 from likra.utils import hub_client, parallel
 from likra.utils.embedded import embedded_models
 from likra.utils.locations import check_model
+from likra.utils.precision import check_precision
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 QUANTIZED = ("4bit", "8bit")
-#: In which precision a base and its adapters are read.
-PRECISIONS: dict[str, str] = {
-    "auto": "the fastest way whose rounding moves the ratio by at most 5% of its spread, found by measuring",
-    "float32": "float32 throughout, whatever the weights are stored in",
-    "faithful": "the fastest way whose rounding needs no measuring: likelihoods that are read apart may be compared",
-    "fast": "half-precision products of what base and adapters differ in, without measuring first",
-}
 _SAMPLES = 16  # values per parameter tensor that enter `sampled`
 
 
@@ -45,7 +39,7 @@ class Base:
         name: Hub id, folder, GGUF file, or an embedded name.
         revision: Commit of the hub repository, where it came from one.
         files: The folder or GGUF file that it was loaded from, where it was.
-        precision: In which it is read, one of `PRECISIONS`.
+        precision: In which it is read, one of `likra.utils.precision.PRECISIONS`.
     """
 
     model: PreTrainedModel
@@ -168,7 +162,8 @@ def load_base(
         revision: Branch, tag or commit on the hub.
         dtype: `float32`, `bfloat16` or `float16`. Default: float32 on a CPU; on a GPU the checkpoint's own, and
             bfloat16 for a GGUF file, whose weights are expanded to it.
-        precision: In which it and its adapters are read, one of `PRECISIONS`, whatever the weights are stored in.
+        precision: In which it and its adapters are read, whatever the weights are stored in: one of
+            `likra.utils.precision.PRECISIONS`.
         device: As torch names it, or `auto`: spread over all GPUs, for a model that is too large for one (through
             accelerate). Default: the first GPU (in a data parallel run, this process's own), else the CPU.
         quantize: `4bit` or `8bit`: load linear layers so, through bitsandbytes.
@@ -229,12 +224,6 @@ def load_base(
     base.precision = precision
     base.files = Path(path) if Path(path).exists() else _snapshot(path, base.revision)
     return base
-
-
-def check_precision(precision: str) -> None:
-    """Raise InputError where there is no such precision."""
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
 
 
 def _snapshot(name: str, commit: str | None) -> Path | None:
