@@ -290,10 +290,10 @@ def _chosen(work: _Work, folder: Path | None) -> tuple[str, float | None]:
     def measured(way: Way, exact: Way = FLOAT32, sample: _Work | None = small) -> float | None:
         return _rounding(sample, way, exact) if sample else None
 
-    speed = ProductSpeed(model, len(work.names), folder)
     if work.base.precision in ("auto", "faithful") and is_small(model):
         way, rounding = FLOAT32, None
     else:
+        speed = ProductSpeed(model, len(work.names), folder)
         way, rounding = choose(model, work.base.precision, len(work.names), speed.seconds, measured if small else None)
     if way is FLOAT32 and count >= _FEW and model.device.type == "cpu":  # many GPUs are slow in float64
         # float64 takes twice as long: only of so few that it is not felt.

@@ -1,10 +1,8 @@
 """Whether a model can be read as packed trees: found by trying, once."""
 
-import contextlib
 import inspect
 import itertools
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from likra.engine.attention import CannotShare, KVCache
+from likra.engine.float32_library import settings
 from likra.engine.forward import logits_at, read
 from likra.engine.memory import out_of_memory
 from likra.engine.plan import PREFIX, RangePlanner
@@ -68,19 +67,8 @@ def scales_alike(model: PreTrainedModel, longest: int) -> bool:
     )
 
 
-@contextlib.contextmanager
-def _full_float32() -> Iterator[None]:
-    """Products of float32 on CUDA as they are meant, whatever the program allows (TF32); restored afterwards."""
-    products = torch.backends.cuda.matmul
-    before = products.fp32_precision
-    products.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        products.fp32_precision = before
-
-
-@_full_float32()
+# Float32 as it is meant, whatever the program allows (TF32).
+@settings(torch.backends.cuda.matmul, "ieee")
 @torch.inference_mode()
 def _probe(model: PreTrainedModel, length: int) -> bool:
     config = model.config.get_text_config()
