@@ -67,7 +67,8 @@ def check(name: str, plan: Plan) -> None:
         if plan.sizes[-1] == 0:
             raise InputError("--sizes: give at least one above 0.")
         for test in study.tests:
-            task.test_prompter.pairs(task.test(test)[0])
+            if task.has(test):
+                task.prompter_of(test).pairs(task.test(test)[0])
         study.check(plan, task)
 
 
@@ -78,7 +79,8 @@ def together(plans: Sequence[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
         tasks += [task for task in plan.tasks if task not in tasks]
     tests = []
     for task in tasks:
-        wanted = {test for name, plan in plans if task in plan.tasks for test in STUDIES[name].tests}
+        own = [(STUDIES[name], plan) for name, plan in plans if task in plan.tasks]
+        wanted = {test for study, plan in own for test in study.tests if plan.dry or task.has(test)}
         tests.append((task, tuple(test for test in TESTS if test in wanted)))
     return [(name, dataclasses.replace(plan, tests=tuple(tests))) for name, plan in plans]
 

@@ -1,9 +1,10 @@
 """Words questions in one template, with few-shot examples before each."""
 
+import dataclasses
 import hashlib
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from likra.data.question import Question
@@ -22,6 +23,8 @@ class Prompter:
         shots: Number of few-shot examples in the prompt.
         pool: Questions that the examples are taken from (the source's training split).
         sampled: False: the first `shots` of the pool for every question. True: drawn per question, by its id.
+        instead: Question's id -> the text that is asked in place of its own, after the same examples
+            (`likra.data.controls`); None: its own.
 
     Raises:
         InputError: `shots` is negative, the template has examples of its own, or the pool is too small.
@@ -36,6 +39,7 @@ class Prompter:
     shots: int = 0
     pool: Sequence[Question] = ()
     sampled: bool = False
+    instead: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
         if self.shots < 0:
@@ -60,7 +64,8 @@ class Prompter:
     def pairs(self, question: Question) -> list[tuple[str, str]]:
         """One (context, completion) pair per choice."""
         examples = self._examples(question)
-        worded = (word(self.style, question, choice) for choice in range(len(question.choices)))
+        asked = dataclasses.replace(question, text=self.instead[question.id]) if self.instead is not None else question
+        worded = (word(self.style, asked, choice) for choice in range(len(question.choices)))
         return [(examples + context, completion) for context, completion in worded]
 
     def _examples(self, question: Question) -> str:

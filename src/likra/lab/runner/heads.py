@@ -101,7 +101,7 @@ def keep_tables(
         return
     readers = [name for of_seed in names.values() for name in of_seed.values()]
     readers = readers if size != first else [BASE, *readers]
-    table = score(task.base(), stack, task.test(test), task.test_prompter, readers, memory=task.memory)
+    table = score(task.base(), stack, task.test(test), task.prompter_of(test), readers, memory=task.memory)
     meta = {"model": task.model, "data": task.data, "test": test, "size": size, "style": task.source.style}
     meta |= {name: table.meta[name] for name in ("precision", "rounding")}
     for folder, of_seed in names.items():

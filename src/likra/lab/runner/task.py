@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from likra.data.controls import CONTROLS, control, has_controls
 from likra.data.negatives import NEGATIVE_KINDS, negatives, positives, with_random_distractors
 from likra.data.question import Example, Question
 from likra.data.sources import Source, answers, load, right_answers
@@ -30,6 +31,7 @@ TESTS = {
     "own": "the questions as they are",
     "random": "wrong choices replaced by right answers of other questions",
     "reworded": "every choice in other words",
+    **{name: f"the questions as they are, {how}" for name, how in CONTROLS.items()},
 }
 
 # One wrong answer per question is learned from, so no more are looked for.
@@ -163,14 +165,24 @@ class Task:
     def test_prompter(self) -> Prompter:
         return Prompter(self.source.style, self.shots, self.source.questions.get("train", []))
 
-    def examples(self, head: str, questions: Sequence[Question], seed: int, folder: Path) -> list[list[Example]]:
+    def prompter_of(self, test: str) -> Prompter:
+        """What words the questions of one of `TESTS`."""
+        return control(test, self.test(), self.test_prompter) if test in CONTROLS else self.test_prompter
+
+    def has(self, test: str) -> bool:
+        """Whether there can be such a test set; controls need questions apart from what is scored."""
+        return test not in CONTROLS or has_controls(self.source.style)
+
+    def examples(
+        self, head: str, questions: Sequence[Question], seed: int, folder: Path = Path()
+    ) -> list[list[Example]]:
         """What a head learns from each question: `positive`, or a kind of negatives, or `mined`.
 
         Args:
             head: Which head.
             questions: The training questions.
             seed: Seed of the draw.
-            folder: Where mined answers are kept.
+            folder: Where mined answers are kept; only `mined` needs it.
         """
         prompter = self.training_prompter
         if head == POSITIVE:
@@ -193,7 +205,7 @@ class Task:
         elif kind not in NEGATIVE_KINDS:
             raise InputError(f"--kinds {kind}: must be one of {', '.join((*NEGATIVE_KINDS, 'mined'))}.")
         else:
-            self.examples(kind, self.source.questions["train"][:1], 0, Path())
+            self.examples(kind, self.source.questions["train"][:1], 0)
 
     def _mined(self, questions: Sequence[Question], seed: int, folder: Path) -> list[list[Example]]:
         """Answers that the base gives by itself, from right answers alone; kept, for a job that is continued."""

@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from likra.data.controls import BLIND, CONTROLS
 from likra.lab.report import canvas
 from likra.lab.report.text import QUESTIONS, Section, accuracies, p_value, pivot, plain, points
 from likra.lab.runner.outcome import METHODS, Outcome
 from likra.lab.runner.results import Sheet, each, one, pick
+from likra.lab.studies._controls import add_controls, control_tables
 from likra.lab.study import Study, study
 from likra.scoring.bootstrap import paired_p_value
 from likra.scoring.likelihoods import Floats
@@ -28,6 +30,7 @@ _DIFFERENCES = {
 class Curve(Study):
     about = "Figures 1 and 3: SFT, Base-Likra, Likra against size; the jump; the worth of a negative in positives."
     title = "Learning curves"
+    tests = ("own", *CONTROLS)
 
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         plan, drawn = outcome.plan, outcome.drawn
@@ -38,6 +41,8 @@ class Curve(Study):
                 means[method, size] = drawn.means(credit_SQ)
                 sheet.add("accuracy", means[method, size], method=method, size=size, count=credit_SQ.shape[1])
                 sheet.add_seeds("accuracy", credit_SQ, plan.seeds, method=method, size=size)
+        for size in plan.sizes:
+            add_controls(outcome, sheet, size, {method: means[method, size] for method in METHODS})
         for method, other in (("likra", "sft"), ("likra", "base_likra"), ("sft", "base"), ("likra", "base")):
             for size in plan.sizes:
                 p = paired_p_value(outcome.credit(method, size), outcome.credit(other, size))
@@ -59,7 +64,11 @@ class Curve(Study):
         at = canvas.size_axis(axes, canvas.sizes_of(accuracy))
         for method in METHODS:
             canvas.method_line(axes, at, canvas.by_size(accuracy, method=method), method)
-        canvas.accuracy_axis(axes, accuracy)
+        blind = canvas.by_size(pick(rows, quantity="control", test=BLIND), method="likra")
+        if not blind.empty:
+            title = f"{METHOD_TITLES['likra']}, blind"
+            canvas.method_line(axes, at, blind, "likra", label=title, linestyle="--", marker="")
+        canvas.accuracy_axis(axes, pd.concat([accuracy, blind]))
         canvas.legend(axes)
         steps = pick(rows, quantity="step")
         second, axes = canvas.blank()
@@ -96,7 +105,7 @@ class Curve(Study):
             _DIFFERENCES,
             lambda row: f"{points(row)}, {p_value(row)}",
         )
-        return Section(sentences, [accuracies(rows, METHOD_TITLES), differences])
+        return Section(sentences, [accuracies(rows, METHOD_TITLES), *control_tables(rows), differences])
 
 
 def add_jump(

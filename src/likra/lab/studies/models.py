@@ -2,10 +2,12 @@
 
 import pandas as pd
 
+from likra.data.controls import CONTROLS
 from likra.lab.report import canvas
 from likra.lab.report.text import Section, accuracies, p_value, points, short
 from likra.lab.runner.outcome import METHODS, Outcome
 from likra.lab.runner.results import Sheet, each, pick
+from likra.lab.studies._controls import add_controls, control_tables
 from likra.lab.study import Study, pairs_of, study
 from likra.scoring.bootstrap import paired_p_value
 from likra.scoring.scores import METHOD_TITLES
@@ -15,6 +17,7 @@ from likra.scoring.scores import METHOD_TITLES
 class Models(Study):
     about = "Table 1: several base models, several benchmarks."
     title = "Base models and benchmarks"
+    tests = ("own", *CONTROLS)
 
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         drawn, size = outcome.drawn, outcome.plan.sizes[-1]
@@ -24,6 +27,7 @@ class Models(Study):
             count = credits[method].shape[1]
             sheet.add("accuracy", means[method], method=method, size=size, count=count)
             sheet.add_seeds("accuracy", credits[method], outcome.plan.seeds, method=method, size=size)
+        add_controls(outcome, sheet, size, means)
         for method, other in (("sft", "base"), ("likra", "sft")):
             p = paired_p_value(credits[method], credits[other])
             difference = means[method] - means[other]
@@ -58,4 +62,4 @@ class Models(Study):
             first, _, other = row["method"].partition("-")
             titles = f"{METHOD_TITLES[first]} minus {METHOD_TITLES[other]}"
             sentences.append(f"{titles}: {points(row)} points, {p_value(row)}.")
-        return Section(sentences, [accuracies(rows, METHOD_TITLES)])
+        return Section(sentences, [accuracies(rows, METHOD_TITLES), *control_tables(rows)])
