@@ -1,4 +1,4 @@
-"""The demo: the studies of the learning curve on the embedded model, with the adapters of all seeds in one stack."""
+"""The demo: the studies of the learning curve on one model, with the adapters of all seeds in one stack."""
 
 import dataclasses
 import json
@@ -28,13 +28,15 @@ SHOWN_QUESTIONS = 10
 _INTRO = (
     "Two small heads stand on one frozen language model. One is trained on right answers, the other on wrong ones. SFT "
     "picks the answer that the first finds likeliest; Likra picks the one with the largest ratio of the two.",
-    "On average each head alone finds right answers likelier than wrong ones, yet popular wording sways both and "
-    "misleads them on many questions. The ratio cancels what the two have in common, and leaves what one learned from "
-    "right answers and the other from wrong ones.",
+    "The ratio cancels what the two have in common, and leaves what one learned from right answers and the other from "
+    "wrong ones. The dashed line is Likra's accuracy where the question is hidden: what lies above it was read.",
 )
+EMBEDDED = Task(WORLD, WORLD)
 
 
-def run_demo(out: Path, sizes: Sequence[int], seeds: Sequence[int], learning_rate: float) -> pd.DataFrame:
+def run_demo(
+    out: Path, sizes: Sequence[int], seeds: Sequence[int], learning_rate: float, task: Task = EMBEDDED
+) -> pd.DataFrame:
     """Run the demo and write it to a folder: `heads/seedN/` and what a study writes, with the report's own words.
 
     Returns:
@@ -44,7 +46,7 @@ def run_demo(out: Path, sizes: Sequence[int], seeds: Sequence[int], learning_rat
         InputError: The folder is not free, or the sizes do not allow a curve in one pass.
     """
     config = TrainingConfig(learning_rate=learning_rate)
-    plan = Plan((Task(WORLD, WORLD),), sizes=tuple(sizes), seeds=tuple(seeds), config=config, stacked=True)
+    plan = Plan((task,), sizes=tuple(sizes), seeds=tuple(seeds), config=config, stacked=True)
     plans = [(name, plan) for name in STUDIES]
     with new_folder(out) as work:
         table, _ = run_studies(plans, work)
