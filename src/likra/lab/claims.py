@@ -228,7 +228,16 @@ def _still_beat(rows: pd.DataFrame) -> _Judged:
     return _kinds(rows, "likra-sft", "{}:")
 
 
-_claim("Section 3", "More epochs do not help", "no study measures this")(lambda rows: _NOTHING)
+@_claim("Section 3", "More epochs do not help", "Likra after the most epochs is at most 1 point above Likra after one")
+def _epochs(rows: pd.DataFrame) -> _Judged:
+    # One comparison, named beforehand: the best of several numbers of epochs would be above one by chance alone.
+    found = pick(rows, study="epochs", quantity="difference", method="likra")
+    found = pick(found, size=_last(found))
+    gain = estimate_of(found, at=found["at"].max())
+    if gain is None:
+        return _NOTHING
+    measured = f"{percent(gain)} points from 1 to {found['at'].max():.0f} epochs of {_last(found)} questions"
+    return measured, within(gain, -1, 0.01)
 
 
 def verdicts(rows: pd.DataFrame) -> list[Verdict]:
