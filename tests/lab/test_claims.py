@@ -133,8 +133,15 @@ def test_more_epochs(interval: tuple[float, float, float], expected: str) -> Non
 
 
 def test_nothing_measured_is_said_so() -> None:
-    assert {v.verdict for v in verdicts(rows("curve", ("x", (0, 0, 0), {})))} == {UNMEASURED}
+    found = verdicts(rows("curve", ("x", (0, 0, 0), {})))
+    assert {v.verdict for v in found} == {UNMEASURED}
+    assert {v.measured for v in found if v.source == "Section 3"} == {"(likra study epochs)"}
     assert verdicts(pd.DataFrame(columns=list(COLUMNS))) == []
+
+
+def test_a_study_without_a_curve_has_its_own_claims_alone() -> None:
+    found = rows("weights", ("best_weight", (0.9, 0.8, 1.0), {"size": 512}))
+    assert [(v.claim, v.verdict) for v in verdicts(found)] == [("The best weight is near 0.9 to 1.0", REPRODUCED)]
 
 
 def test_the_papers_own_numbers() -> None:
