@@ -111,9 +111,37 @@ def test_right_and_wrong_answers_rise_alike(gap: tuple[float, float, float], exp
     assert verdict(found, "Training on right answers") == expected
 
 
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ((-0.02, -0.04, 0.01), REPRODUCED),
+        ((0.0, -0.03, 0.03), UNDECIDED),
+        ((0.05, 0.02, 0.08), FAILED),
+    ],
+)
+def test_more_epochs(interval: tuple[float, float, float], expected: str) -> None:
+    """Likra after the most epochs of the most questions counts, not the best of several numbers."""
+    likra = {"method": "likra", "size": 512}
+    found = rows(
+        "epochs",
+        ("difference", (0.3, 0.2, 0.4), {**likra, "at": 3.0}),
+        ("difference", interval, {**likra, "at": 5.0}),
+        ("difference", (0.3, 0.2, 0.4), {**likra, "size": 64, "at": 5.0}),
+        ("difference", (0.3, 0.2, 0.4), {**likra, "method": "sft", "at": 5.0}),
+    )
+    assert verdict(found, "More epochs do not help") == expected
+
+
 def test_nothing_measured_is_said_so() -> None:
-    assert {v.verdict for v in verdicts(rows("curve", ("x", (0, 0, 0), {})))} == {UNMEASURED}
+    found = verdicts(rows("curve", ("x", (0, 0, 0), {})))
+    assert {v.verdict for v in found} == {UNMEASURED}
+    assert {v.measured for v in found if v.source == "Section 3"} == {"(likra study epochs)"}
     assert verdicts(pd.DataFrame(columns=list(COLUMNS))) == []
+
+
+def test_a_study_without_a_curve_has_its_own_claims_alone() -> None:
+    found = rows("weights", ("best_weight", (0.9, 0.8, 1.0), {"size": 512}))
+    assert [(v.claim, v.verdict) for v in verdicts(found)] == [("The best weight is near 0.9 to 1.0", REPRODUCED)]
 
 
 def test_the_papers_own_numbers() -> None:

@@ -66,7 +66,7 @@ def check(name: str, plan: Plan) -> None:
         check_sizes(plan.sizes, len(task.source.questions.get("train", [])), plan.config)
         if plan.sizes[-1] == 0:
             raise InputError("--sizes: give at least one above 0.")
-        for test in study.tests:
+        for test in study.tests_of(task):
             if task.has(test):
                 task.prompter_of(test).pairs(task.test(test)[0])
         study.check(plan, task)
@@ -80,8 +80,8 @@ def together(plans: Sequence[tuple[str, Plan]]) -> list[tuple[str, Plan]]:
     tests = []
     for task in tasks:
         own = [(STUDIES[name], plan) for name, plan in plans if task in plan.tasks]
-        wanted = {test for study, plan in own for test in study.tests if plan.dry or task.has(test)}
-        tests.append((task, tuple(test for test in TESTS if test in wanted)))
+        wanted = {test for study, plan in own for test in study.tests_of(task) if plan.dry or task.has(test)}
+        tests.append((task, tuple(test for test in (*TESTS, *task.elsewhere) if test in wanted)))
     return [(name, dataclasses.replace(plan, tests=tuple(tests))) for name, plan in plans]
 
 

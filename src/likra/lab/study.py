@@ -45,6 +45,10 @@ class Study:
     def check(self, plan: Plan, task: Task) -> None:
         """Raise InputError for a cause that would stop the study only after hours of work."""
 
+    def tests_of(self, task: Task) -> tuple[str, ...]:
+        """The test sets that it needs of one task; default: `tests`."""
+        return self.tests
+
     def facts(self, plan: Plan, task: Task) -> str:
         """What a reader must know to repeat it, besides what all studies say; empty if there is nothing."""
         return ""

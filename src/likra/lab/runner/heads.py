@@ -21,7 +21,10 @@ from likra.training.seeds import adapter_seed
 
 
 def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
-    """Train the adapters named in `heads`, of every seed in one stack, and keep a table per seed, size and test set."""
+    """Train the adapters named in `heads`, of every seed in one stack, and keep a table per seed, size and test set.
+
+    Test sets of other sources (`Task.elsewhere`) are scored at the largest size alone.
+    """
     task, config = Task.of(settings), config_of(settings)
     sizes: list[int] = settings["sizes"]
     seeds: list[int] = settings["seeds"]
@@ -31,7 +34,10 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
 
     def at_size(size: int) -> None:
         for test in settings["tests"]:
-            keep_tables(task, stack, names, test, size, sizes[0])
+            if test not in task.elsewhere:
+                keep_tables(task, stack, names, test, size, sizes[0])
+            elif size == sizes[-1]:
+                keep_tables(task, stack, names, test, size, size)
         if settings["stacked"] and size == sizes[-1]:
             save_heads(stack, list(learned), heads_path(folder, size))
 
@@ -83,7 +89,13 @@ def cost_of(task: Task, base: Base, learned: Mapping[str, ByQuestion]) -> Cost:
 
 
 def keep_tables(
-    task: Task, stack: HeadStack, names: Mapping[Path, Mapping[str, str]], test: str, size: int, first: int
+    task: Task,
+    stack: HeadStack,
+    names: Mapping[Path, Mapping[str, str]],
+    test: str,
+    size: int,
+    first: int,
+    unit: str = "size",
 ) -> None:
     """Keep each seed's table of one test set at one size, unless they are there already.
 
@@ -93,16 +105,18 @@ def keep_tables(
         task: The task.
         stack: The trained adapters.
         names: Folder of a seed -> its adapters, by their names in its table -> their names in the stack.
-        test: One of `TESTS`.
-        size: Training questions seen.
+        test: One of `TESTS`, or of `Task.elsewhere`.
+        size: Training questions seen, or what else is counted.
         first: The first size.
+        unit: What is counted, for the table's `meta`.
     """
     if all(table_path(folder, test, size).exists() for folder in names):
         return
     readers = [name for of_seed in names.values() for name in of_seed.values()]
     readers = readers if size != first else [BASE, *readers]
     table = score(task.base(), stack, task.test(test), task.prompter_of(test), readers, memory=task.memory)
-    meta = {"model": task.model, "data": task.data, "test": test, "size": size, "style": task.source.style}
+    judged, name = task.judged(test)
+    meta = {"model": task.model, "data": judged.data, "test": name, unit: size, "style": judged.source.style}
     meta |= {name: table.meta[name] for name in ("precision", "rounding")}
     for folder, of_seed in names.items():
         base = table if size == first else Likelihoods.load(table_path(folder, test, first))

@@ -1,5 +1,6 @@
-"""Adapters that learn question by question, and are read at several sizes on the way."""
+"""Adapters that learn question by question, and are read at several sizes, or after several epochs, on the way."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,16 +88,69 @@ def train_to_sizes(
     data = {name: [pair for pairs in some[: sizes[-1]] for pair in pairs] for name, some in learned.items()}
     data = {name: pairs for name, pairs in data.items() if pairs}
     needed = {size: {name: sum(map(len, learned[name][:size])) for name in data} for size in sizes}
-    steps = max((config.steps(len(pairs)) for pairs in data.values()), default=0)
     if any(len({config.steps(count) for count in counts.values()}) > 1 for counts in needed.values()):
         raise ValueError("heads that take different numbers of steps to a size cannot share a stack")
+    how: dict[str, Any] = {"state": state, "memory": memory, "progress": progress}
+    in_order = dict.fromkeys(data)
+    _train(stack, data, config, needed, at_size, seeds=in_order, losses=losses or {}, note="at {} questions", **how)
+
+
+def train_to_epochs(
+    stack: HeadStack,
+    learned: Mapping[str, ByQuestion],
+    config: TrainingConfig,
+    epochs: Sequence[int],
+    at_epoch: Callable[[int], None],
+    *,
+    seed: int,
+    state: Path | None = None,
+    memory: int | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> None:
+    """Train every head of a stack for the most of some epochs, and call `at_epoch(n)` after n of them.
+
+    At a constant learning rate a head after n of its epochs is the head that is trained for n epochs alone.
+
+    Args:
+        stack: The heads; see `head_stack`.
+        learned: head -> its examples by question.
+        config: A constant learning rate, no warm-up; its epochs are not used.
+        epochs: Numbers of epochs, rising, from 1.
+        at_epoch: Called once per number, in rising order; after a resumption as `at_size` of `train_to_sizes`.
+        seed: Seed of each epoch's order of examples, for every head.
+        state, memory, progress: As in `train_to_sizes`.
+    """
+    data = {name: [pair for pairs in some for pair in pairs] for name, some in learned.items()}
+    needed = {number: {name: number * len(pairs) for name, pairs in data.items()} for number in epochs}
+    config = dataclasses.replace(config, num_train_epochs=epochs[-1])
+    how: dict[str, Any] = {"state": state, "memory": memory, "progress": progress}
+    seeds: dict[str, int | None] = dict.fromkeys(data, seed)
+    _train(stack, data, config, needed, at_epoch, seeds=seeds, losses={}, note="after {} epochs", **how)
+
+
+def _train(
+    stack: HeadStack,
+    data: Mapping[str, Sequence[TokenizedExample]],
+    config: TrainingConfig,
+    needed: Mapping[int, Mapping[str, int]],
+    at: Callable[[int], None],
+    *,
+    seeds: Mapping[str, int | None],
+    losses: Mapping[str, Loss],
+    note: str,
+    state: Path | None,
+    memory: int | None,
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Train, and call `at(mark)` for each mark of `needed` once its heads have seen so many examples."""
+    steps = max((config.steps(len(pairs)) for pairs in data.values()), default=0)
     seen = dict.fromkeys(data, 0)
-    waiting = list(sizes)
+    waiting = list(needed)
 
     def arrive(step: int) -> None:
         while waiting and all(seen[name] >= count for name, count in needed[waiting[0]].items()):
-            progress(step, steps, f"(scoring at {waiting[0]} questions)")
-            at_size(waiting.pop(0))
+            progress(step, steps, f"(scoring {note.format(waiting[0])})")
+            at(waiting.pop(0))
         progress(step, steps, "")
 
     def watch(step: Step) -> None:
@@ -105,8 +159,8 @@ def train_to_sizes(
 
     arrive(0)
     if steps:
-        how: dict[str, Any] = {"checkpoints": state, "memory": memory, "on_step": watch, "losses": losses or {}}
-        done = Trainer(stack, data, config, seeds=dict.fromkeys(data), **how).run()
+        how: dict[str, Any] = {"checkpoints": state, "memory": memory, "on_step": watch, "losses": losses}
+        done = Trainer(stack, data, config, seeds=seeds, **how).run()
         # A run that was killed after its last step, while it was read, has no step left to arrive at.
         for step in done:
             seen.update(step.examples)

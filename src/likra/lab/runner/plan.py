@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from likra.lab.runner.jobs import Job
-from likra.lab.runner.task import NEGATIVE, POSITIVE, TESTS, Task
+from likra.lab.runner.task import NEGATIVE, POSITIVE, Task
 
 if TYPE_CHECKING:
     from likra.training.config import TrainingConfig
@@ -33,8 +33,9 @@ class Plan:
         config: How adapters are trained; its seed is not used.
         weight: w of the negative adapter.
         normalisation: What scores are divided by, one of `likra.scoring.NORMALIZATIONS`.
-        tests: Test sets that the adapters of each task are scored on, of `likra.lab.runner.task.TESTS`; `own` where
-            none are named. Studies that are run together name the same ones, and so share their jobs.
+        tests: Test sets that the adapters of each task are scored on, of `likra.lab.runner.task.TESTS` and of
+            `Task.elsewhere`; `own` where none are named. Studies that are run together name the same ones, and so share
+            their jobs.
         options: The options of one study alone, by name; see `Study.configure`.
         stacked: Whether one job trains the adapters of all seeds in one stack, in the order in which `likra train`
             reads its examples, and keeps their weights.
@@ -61,11 +62,13 @@ class Plan:
         alone = dataclasses.replace(self, stacked=False)
         return alone.jobs(name, work, task, heads=list(PAIR), tests=["own"], stacked=False, **more)
 
-    def heads(self, task: Task, heads: tuple[str, ...], among: tuple[str, ...] = tuple(TESTS)) -> dict[int, Job]:
-        """seed -> the job that trains some adapters in one stack, scored on the task's test sets `among` these."""
+    def heads(self, task: Task, heads: tuple[str, ...], among: tuple[str, ...] | None = None) -> dict[int, Job]:
+        """seed -> the job that trains some adapters in one stack, scored on the task's test sets (`among` these)."""
         shared = next((names for other, names in self.tests if other == task), ("own",))
-        tests = [test for test in shared if test in among]
+        tests = [test for test in shared if among is None or test in among]
         uses = [use for use in ("unrelated", "reworded") if use in heads or use in tests]
+        if not task.elsewhere.keys().isdisjoint(tests):
+            uses.append("to")
         return self.jobs("heads", _HEADS, task, uses, heads=list(heads), tests=tests, stacked=self.stacked)
 
     def jobs(self, name: str, work: str, task: Task, uses: Sequence[str] = (), **more: Any) -> dict[int, Job]:

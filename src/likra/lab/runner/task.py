@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likra.data.controls import CONTROLS, control, has_controls
+from likra.data.controls import BLIND, CONTROLS, control, has_controls
 from likra.data.negatives import NEGATIVE_KINDS, negatives, positives, with_random_distractors
 from likra.data.question import Example, Question
 from likra.data.sources import Source, answers, load, right_answers
@@ -53,6 +53,8 @@ class Task:
         unrelated: Source of `unrelated` negatives.
         reworded: Source that has the test questions, by id, with every choice reworded; None where there is none.
         memory: Bytes that training and reading may take beside the model; None: a share of what is free.
+        to: Other sources whose test questions the heads are judged on too (`elsewhere`).
+        blind: Whether heads learn the answers with the question removed from their prompts.
     """
 
     model: str
@@ -63,20 +65,24 @@ class Task:
     unrelated: str = "world"
     reworded: str | None = None
     memory: int | None = None
+    to: tuple[str, ...] = ()
+    blind: bool = False
 
     def settings(self, uses: Sequence[str] = (), *, dry: bool = False) -> dict[str, Any]:
         """As JSON-able settings of a job, with a digest of the data and the model that the names stand for now.
 
         Args:
-            uses: Which of `unrelated` and `reworded` the job reads. The other is left out, so that jobs do not differ
-                by it.
+            uses: Which of `unrelated`, `reworded` and `to` the job reads. The others are left out, so that jobs do not
+                differ by them.
             dry: Whether the job is only counted: no digest is taken, and nothing need be at hand.
         """
         named = dataclasses.asdict(self)
         memory, device = named.pop("memory"), named["loading"].pop("device", None)
-        for name in ("unrelated", "reworded"):
+        for name in ("unrelated", "reworded", "to"):
             if name not in uses:
                 del named[name]
+        if not self.blind:
+            del named["blind"]
         return {
             "task": named,
             "model": self.model,
@@ -95,6 +101,7 @@ class Task:
         named, how = dict(settings["task"]), settings["how"]
         if how["device"]:
             named["loading"] = {**named["loading"], "device": how["device"]}
+        named["to"] = tuple(named.get("to", ()))
         task = cls(**named, memory=how["memory"])
         if settings["content"] != task._content(settings["uses"]):
             raise InputError(f"{task.data} or {task.model}: is not what it was when this job was planned.")
@@ -102,7 +109,8 @@ class Task:
 
     def _content(self, uses: Sequence[str]) -> str:
         digest = hashlib.sha256(_model_content(self.model).encode())
-        for name in (self.data, *(getattr(self, use) for use in uses)):
+        read = [getattr(self, use) for use in uses if use != "to"]
+        for name in (self.data, *read, *(self.to if "to" in uses else ())):
             if name:
                 digest.update(repr(sorted(_source(name).questions.items())).encode())
         return digest.hexdigest()[:16]
@@ -130,8 +138,21 @@ class Task:
             raise InputError(f"--sizes {size}: {self.data} has only {len(questions)} training questions.")
         return random.Random(seed).sample(questions, len(questions))[:size]
 
+    @property
+    def elsewhere(self) -> "dict[str, tuple[Task, str]]":
+        """The test sets of the sources in `to`: name -> the task of that source, and the name that it has there."""
+        others = [dataclasses.replace(self, data=source, to=(), blind=False) for source in self.to]
+        return {f"to{place}-{test}": (other, test) for place, other in enumerate(others) for test in ("own", BLIND)}
+
+    def judged(self, test: str) -> "tuple[Task, str]":
+        """The task whose questions a test set has, and the test set's name there."""
+        return self.elsewhere.get(test, (self, test))
+
     def test(self, name: str = "own") -> list[Question]:
-        """The questions of one of `TESTS`."""
+        """The questions of one of `TESTS`, or of `elsewhere`."""
+        if name in self.elsewhere:
+            other, test = self.judged(name)
+            return other.test(test)
         if not self.source.unpaired and not self.source.questions.get(self.source.default_split):
             raise InputError(f"{self.data}: has no test questions; a study needs a test (or validation) split too.")
         questions = self.source.split(None)
@@ -166,12 +187,16 @@ class Task:
         return Prompter(self.source.style, self.shots, self.source.questions.get("train", []))
 
     def prompter_of(self, test: str) -> Prompter:
-        """What words the questions of one of `TESTS`."""
+        """What words the questions of one of `TESTS`, or of `elsewhere`."""
+        if test in self.elsewhere:
+            other, name = self.judged(test)
+            return other.prompter_of(name)
         return control(test, self.test(), self.test_prompter) if test in CONTROLS else self.test_prompter
 
     def has(self, test: str) -> bool:
         """Whether there can be such a test set; controls need questions apart from what is scored."""
-        return test not in CONTROLS or has_controls(self.source.style)
+        task, name = self.judged(test)
+        return name not in CONTROLS or has_controls(task.source.style)
 
     def examples(
         self, head: str, questions: Sequence[Question], seed: int, folder: Path = Path()
@@ -185,10 +210,12 @@ class Task:
             folder: Where mined answers are kept; only `mined` needs it.
         """
         prompter = self.training_prompter
+        if self.blind:
+            prompter = control(BLIND, questions, prompter)
         if head == POSITIVE:
             return [[example] for example in positives(questions, prompter)]
         if head == "mined":
-            return self._mined(questions, seed, folder)
+            return self._mined(questions, seed, folder, prompter)
         if head == "all":
             return [negatives([question], prompter, head, seed=seed) for question in questions]
         pool = (
@@ -207,7 +234,7 @@ class Task:
         else:
             self.examples(kind, self.source.questions["train"][:1], 0)
 
-    def _mined(self, questions: Sequence[Question], seed: int, folder: Path) -> list[list[Example]]:
+    def _mined(self, questions: Sequence[Question], seed: int, folder: Path, prompter: Prompter) -> list[list[Example]]:
         """Answers that the base gives by itself, from right answers alone; kept, for a job that is continued."""
         path = folder / "mined.json"
         if not path.exists():
@@ -220,9 +247,7 @@ class Task:
         kept = [Question(**q | {"choices": tuple(q["choices"])}) for q in json.loads(path.read_text(encoding="utf-8"))]
         found = {question.id: question for question in kept}
         return [
-            negatives([found[question.id]], self.training_prompter, "incorrect", seed=seed)
-            if question.id in found
-            else []
+            negatives([found[question.id]], prompter, "incorrect", seed=seed) if question.id in found else []
             for question in questions
         ]
 

@@ -7,6 +7,8 @@ ORDER = (
     "likelihoods",
     "weights",
     "negatives",
+    "epochs",
+    "controls",
     "rivals",
     "distractors",
     "coverage",

@@ -31,7 +31,7 @@ def add_controls(outcome: Outcome, sheet: Sheet, size: int, own: dict[str, Float
         size: Training questions.
         own: method -> means [1 + R] of its accuracy, of the questions as they are (`Resampled.means`).
     """
-    plan, drawn = outcome.plan, outcome.drawn
+    drawn = outcome.drawn
     if outcome.task.has(BLIND):
         for test in CONTROLS:
             for method in METHODS:
@@ -40,12 +40,18 @@ def add_controls(outcome: Outcome, sheet: Sheet, size: int, own: dict[str, Float
                 sheet.add("control", mean_R, test=test, method=method, size=size, count=credit_SQ.shape[1])
                 if test == BLIND:
                     sheet.add("reading_gain", own[method] - mean_R, method=method, size=size)
+    add_shallow(outcome, sheet, size)
+
+
+def add_shallow(outcome: Outcome, sheet: Sheet, size: int) -> None:
+    """Add the accuracy of the classifier that reads the answers alone, at one size; nothing at 0."""
     if size:
-        table = outcome.table(BASE, plan.seeds[0], size)
-        scores_SQC = np.stack([_shallow(outcome.task, size, seed) for seed in plan.seeds])
+        seeds = outcome.plan.seeds
+        table = outcome.table(BASE, seeds[0], size)
+        scores_SQC = np.stack([_shallow(outcome.task, size, seed) for seed in seeds])
         credit_SQ = credits(scores_SQC, table)
-        count = credit_SQ.shape[1]
-        sheet.add("control", drawn.means(credit_SQ), test=SHALLOW, method=SHALLOW, size=size, count=count)
+        mean_R, count = outcome.drawn.means(credit_SQ), credit_SQ.shape[1]
+        sheet.add("control", mean_R, test=SHALLOW, method=SHALLOW, size=size, count=count)
 
 
 def _shallow(task: Task, size: int, seed: int) -> Floats:
