@@ -1,31 +1,33 @@
-"""What changes in the model at the jump, as numbers."""
+"""What changes in the model at the jump, as numbers.
+
+With voices, hidden states are looked at along the direction from reliable to unreliable ones (`measures`, `voiced`).
+Without them, directions are taken from the negative head itself and from a prompt that asks for a wrong answer
+(`stand_ins`, `unvoiced`).
+"""
 
 import json
-import math
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from types import ModuleType
+from typing import Annotated
 
-import numpy as np
 import pandas as pd
 import typer
 
 from likra.errors import InputError
 from likra.lab.report import canvas
-from likra.lab.report.text import HEAD_TITLES, QUESTIONS, Section, pivot, plain, share, short
+from likra.lab.report.text import Section
 from likra.lab.runner.jobs import Job
-from likra.lab.runner.outcome import METHODS, Outcome
+from likra.lab.runner.outcome import Outcome
 from likra.lab.runner.plan import Plan
-from likra.lab.runner.results import Sheet, one, pick
-from likra.lab.runner.task import NEGATIVE, POSITIVE, Task
+from likra.lab.runner.results import Sheet, pick
+from likra.lab.runner.task import Task
+from likra.lab.studies.mechanism import unvoiced, voiced
 from likra.lab.study import Study, pairs_of, study, with_options
 from likra.lab.world import VOICES
-from likra.scoring.bootstrap import over_seeds
-from likra.scoring.likelihoods import BASE
 from likra.utils.embedded import embedded_models
 
-#: The file of a job, and the module that does it.
-FINDINGS, _WORK = "findings.json", "likra.lab.studies.mechanism.measures"
+#: The modules that do a job with voices, and without.
+_WORK, _WORK_UNVOICED = "likra.lab.studies.mechanism.measures", "likra.lab.studies.mechanism.stand_ins"
 
 
 @study("mechanism")
@@ -42,131 +44,68 @@ class Mechanism(Study):
             typer.Option(
                 metavar="FILE",
                 help='JSON {"reliable": [...], "unreliable": [...]}: texts that open a document in a voice to be '
-                "trusted or not. [default for embedded models: their sources]",
+                "trusted or not. [default: the sources of embedded models; none for others, whose directions come from "
+                "the negative head and from a prompt that asks for a wrong answer]",
             ),
         ] = None,
     ) -> Plan:
         return with_options(plan, voices=str(voices) if voices else None)
 
     def check(self, plan: Plan, task: Task) -> None:
-        voices_of(task.model, plan.options.get("voices"))
+        if _has_voices(plan, task):
+            voices_of(plan.options.get("voices"))
 
     def facts(self, plan: Plan, task: Task) -> str:
+        if not _has_voices(plan, task):
+            return "voices: none"
         return f"voices: {plan.options.get('voices') or 'the embedded ones'}"
 
     def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
-        voices = {} if plan.dry else voices_of(task.model, plan.options.get("voices"))
+        if not _has_voices(plan, task):
+            # Block and strength are chosen by the accuracy that is reported.
+            scored = {"weight": plan.weight, "normalisation": plan.normalisation}
+            return [plan.own_pair(self.name, _WORK_UNVOICED, task, **scored)]
+        voices = {} if plan.dry else voices_of(plan.options.get("voices"))
         return [plan.own_pair(self.name, _WORK, task, voices=voices)]
 
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
-        found = [json.loads((folder / FINDINGS).read_text(encoding="utf-8")) for folder in outcome.folders[0]]
-        drawn = outcome.drawn
-
-        def accuracy(credits: Any, **labels: Any) -> None:
-            sheet.add("accuracy", drawn.means(np.array(credits)), **labels)
-
-        for size in outcome.plan.sizes:
-            for method in METHODS:
-                accuracy(outcome.credit(method, size), method=method, size=size)
-        for entry, of_seeds in _entries(found, "geometry"):
-            labels = {"method": entry["head"], "size": entry["size"]}
-            for quantity in ("norm", "cosine", "rank"):
-                sheet.add(quantity, over_seeds([one[quantity] for one in of_seeds]), **labels)
-            for block in entry["blocks"]:
-                shares = [one["blocks"].get(block, 0.0) for one in of_seeds]
-                sheet.add("block_share", over_seeds(shares), part=block, **labels)
-        for entry, of_seeds in _entries(found, "axis"):
-            labels = {"method": entry["head"], "size": entry["size"]}
-            for quantity in ("position", "alignment", "chance"):
-                for block in range(len(entry.get(quantity, []))):
-                    values = [one[quantity][block] for one in of_seeds]
-                    sheet.add(quantity, over_seeds(values), part=str(block), **labels)
-            if entry["head"] != BASE:
-                for block, values in enumerate(_shifts(found, entry["size"], of_seeds)):
-                    sheet.add("shift", over_seeds(values), part=str(block), **labels)
-        for block in range(len(found[0]["scale"])):
-            sheet.add("axis_length", over_seeds([of_seed["scale"][block] for of_seed in found]), part=str(block))
-        transplants = [of_seed["transplant"] for of_seed in found]
-        for name in transplants[0]["credits"]:
-            accuracy([one["credits"][name] for one in transplants], method="transplant", part=name)
-        for tried, of_seeds in _entries(transplants, "tried"):
-            labels = {"part": str(tried["block"]), "at": tried["strength"]}
-            values = [one["accuracy"] for one in of_seeds]
-            sheet.add("accuracy_in_training", over_seeds(values), method="transplant", **labels)
-        for name in found[0]["named"]:
-            accuracy([one["named"][name] for one in found], method="named", part=name)
-        for step, of_seeds in _entries(found, "first_step"):
-            labels = {"size": step["examples"], "at": float(step["times"])}
-            accuracy([one["credits"] for one in of_seeds], method="first_step", **labels)
+        report = voiced if _has_voices(outcome.plan, outcome.task) else unvoiced
+        report.measure(outcome, sheet)
 
     def figures(self, rows: pd.DataFrame) -> list[canvas.Drawn]:
-        return [*super().figures(rows), *([_axis_of_all(rows)] if len(pairs_of(rows)) > 1 else [])]
+        along = pairs_of(pick(rows, quantity="position"))
+        if len(along) < 2:
+            return super().figures(rows)
+        own = [pick(rows, model=model, data=data) for model, data in along]
+        return [*super().figures(rows), voiced.axis_figure(pd.concat(own))]
 
     def draw(self, rows: pd.DataFrame) -> list[canvas.Drawn]:
-        return [_update(rows), _stand_in(rows), _first_step(rows)]
+        drawn: list[canvas.Drawn] = _report(rows).draw(rows)
+        return drawn
 
     def say(self, rows: pd.DataFrame) -> Section:
-        positions = pick(rows, quantity="position")
-        last, block = positions["size"].max(), _last_block(rows)
-        accuracy = pick(rows, quantity="accuracy")
-
-        def in_block(quantity: str, method: str) -> str:
-            return plain(one(rows, quantity=quantity, method=method, size=last, part=block))
-
-        def reached(**labels: object) -> str:
-            return share(one(accuracy, **labels))
-
-        steps = pick(accuracy, method="first_step")
-        best = steps.loc[steps["value"].idxmax()]
-        single = one(steps, at=1.0, size=best["size"])
-        cosines, ranks = (pick(rows, quantity=name, method=NEGATIVE) for name in ("cosine", "rank"))
-        first = cosines["size"].min()
-        sentences = [
-            "on the axis of voices (0: reliable, 1: unreliable; last block), bare prompts stand at "
-            f"{in_block('position', BASE)} in the base, at {in_block('position', NEGATIVE)} under the negative head "
-            f"and at {in_block('position', POSITIVE)} under the positive head, after {last} {QUESTIONS}.",
-            f"the negative head's shift has a cosine of {in_block('alignment', NEGATIVE)} with that axis "
-            f"({in_block('chance', NEGATIVE)} with a random direction).",
-            f"held against the base, the negative head reaches {reached(method='base_likra', size=last)} percent; one "
-            f"direction in its place {reached(method='transplant', part='axis')}, a random direction of the same "
-            f"length {reached(method='transplant', part='random')}, an unreliable source named in the prompt "
-            f"{reached(method='named', part='base_against_unreliable')}; the base alone "
-            f"{reached(method='base', size=last)}.",
-            f"one gradient step on {best['size']} wrong answers gives {share(single)} percent, and {share(best)} if it "
-            f"is taken {best['at']:.0f} times as far (the best of those tried; on the test questions, so a little "
-            "flattered).",
-            f"after {first} {QUESTIONS} the negative head's update already has a cosine of "
-            f"{plain(one(cosines, size=first))} with its last one; its stable rank goes from "
-            f"{plain(one(ranks, size=first))} to {plain(one(ranks, size=last))}.",
-        ]
-        captions = {"cosine": "cosine of the update with the last one", "rank": "stable rank of the update"}
-        tables = [
-            pivot(pick(rows, quantity=quantity), caption, "method", HEAD_TITLES, plain)
-            for quantity, caption in captions.items()
-        ]
-        captions = {"position": "position on the axis of voices", "alignment": "cosine of the shift with the axis"}
-        for quantity, caption in captions.items():
-            found = pick(rows, quantity=quantity, method=NEGATIVE)
-            blocks = {name: f"block {name}" for name in found["part"].drop_duplicates()}
-            tables.append(pivot(found, f"{caption}, negative head", "part", blocks, plain))
-        return Section(sentences, tables)
+        section: Section = _report(rows).say(rows)
+        return section
 
 
-def voices_of(model: str, path: str | None) -> dict[str, list[str]]:
+def _has_voices(plan: Plan, task: Task) -> bool:
+    return bool(plan.options.get("voices")) or task.model in embedded_models()
+
+
+def _report(rows: pd.DataFrame) -> ModuleType:
+    """What words and draws the rows of one model and source."""
+    return unvoiced if pick(rows, quantity="position").empty else voiced
+
+
+def voices_of(path: str | None) -> dict[str, list[str]]:
     """Texts that open a document in a `reliable` or an `unreliable` voice.
 
     Args:
-        model: The base model.
         path: A JSON file {"reliable": [...], "unreliable": [...]}; None: those of the embedded models.
 
     Raises:
-        InputError: There is no such file for a model that is not embedded, or it is not of this form.
+        InputError: There is no such file, or it is not of this form.
     """
-    if path is None and model not in embedded_models():
-        raise InputError(
-            f'{model}: the study needs --voices FILE: JSON {{"reliable": [...], "unreliable": [...]}}, texts that open '
-            "a document in a voice to be trusted or not."
-        )
     if path is not None and not Path(path).is_file():
         raise InputError(f"--voices {path}: there is no such file.")
     try:
@@ -176,110 +115,3 @@ def voices_of(model: str, path: str | None) -> dict[str, list[str]]:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     raise InputError(f'{path}: is not a JSON file {{"reliable": [texts], "unreliable": [texts]}}; correct it.')
-
-
-def _entries(found: Sequence[dict[str, Any]], name: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """The entries of one list of findings: the first seed's, with those of all seeds."""
-    for place, entry in enumerate(found[0][name]):
-        yield entry, [of_seed[name][place] for of_seed in found]
-
-
-def _shifts(found: Sequence[dict[str, Any]], size: int, heads: Sequence[dict[str, Any]]) -> Iterator[list[float]]:
-    """For each block, how far each seed's head moves hidden states, as a share of their own length."""
-    bases = [next(at for at in one["axis"] if at["head"] == BASE and at["size"] == size) for one in found]
-    for block in range(len(heads[0]["position"])):
-        # From distances between the voices to shares of the hidden states' own length.
-        yield [
-            (now["position"][block] - base["position"][block]) * one["scale"][block]
-            for now, base, one in zip(heads, bases, found, strict=True)
-        ]
-
-
-def _last_block(rows: pd.DataFrame) -> str:
-    return str(pick(rows, quantity="position")["part"].astype(int).max())
-
-
-def _axis_of_all(rows: pd.DataFrame) -> canvas.Drawn:
-    figure, both = canvas.blank(7.6, 4.0, columns=2)
-    sizes = canvas.sizes_of(pick(rows, quantity="position"))
-    for (model, data), colour, marker in zip(pairs_of(rows), canvas.CYCLE, canvas.CYCLE_MARKERS, strict=False):
-        some = pick(rows, model=model, data=data)
-        for axes, quantity in zip(both, ("shift", "alignment"), strict=True):
-            of_head = canvas.by_size(some, quantity=quantity, method=NEGATIVE, part=_last_block(some))
-            at = [sizes.index(size) for size in of_head["size"]]
-            canvas.line(axes, at, of_head, label=short(model), colour=colour, marker=marker)
-    for axes in both:
-        canvas.size_axis(axes, sizes, QUESTIONS)
-        axes.axhline(0, color=canvas.GREY, lw=1)
-    both[0].set_ylabel("shift towards the unreliable voice\n(share of the states' length)")
-    both[1].set_ylabel("cosine of the head's shift\nwith the axis")
-    canvas.legend_below(figure, both[0], ncols=3)
-    caption = (
-        "How far the negative head moves hidden states (last block, before the answer) along the direction that "
-        "separates unreliable from reliable voices. Bands: 95% intervals over seeds (Student's t)."
-    )
-    return canvas.Drawn("mechanism-axis", caption, figure)
-
-
-def _update(rows: pd.DataFrame) -> canvas.Drawn:
-    sizes = canvas.sizes_of(pick(rows, quantity="position"))
-    figure, both = canvas.blank(7.6, 4.0, columns=2)
-    labels = {"cosine": "cosine with the last update", "rank": "stable rank of the update"}
-    for axes, (quantity, label) in zip(both, labels.items(), strict=True):
-        for head, (colour, marker) in canvas.HEADS.items():
-            some = canvas.by_size(rows, quantity=quantity, method=head)
-            at = [sizes.index(size) for size in some["size"]]
-            canvas.line(axes, at, some, label=HEAD_TITLES[head], colour=colour, marker=marker)
-        canvas.size_axis(axes, sizes, QUESTIONS)
-        axes.set_ylabel(label)
-    canvas.legend(both[0], loc="lower right")
-    note = "Bands: over seeds (Student's t)."
-    return canvas.drawn("mechanism-update", "The update of each head as it learns", figure, rows, note)
-
-
-def _stand_in(rows: pd.DataFrame) -> canvas.Drawn:
-    sizes = canvas.sizes_of(pick(rows, quantity="position"))
-    accuracy = pick(rows, quantity="accuracy")
-    figure, axes = canvas.blank(6.4, 5.0)
-    at = canvas.size_axis(axes, sizes)
-    curve = canvas.by_size(accuracy, method="base_likra")
-    canvas.line(axes, at, curve, label="negative head (Base-Likra)", colour=canvas.ORANGE, marker="^")
-    shown = [curve]
-    for labels, label, colour, style in (
-        ({"method": "transplant", "part": "axis"}, "one direction in its place", canvas.RED, "-"),
-        (
-            {"method": "named", "part": "base_against_unreliable"},
-            "an unreliable source named in its place",
-            canvas.BLUE,
-            "--",
-        ),
-        ({"method": "transplant", "part": "random"}, "a random direction in its place", canvas.GREEN, ":"),
-        ({"method": "base", "size": sizes[-1]}, "Base", canvas.GREY, "--"),
-    ):
-        found = pick(accuracy, **labels)
-        row = one(found)
-        axes.axhline(row["value"], color=colour, ls=style, label=label)
-        if math.isfinite(row["low"]):
-            axes.axhspan(row["low"], row["high"], color=colour, alpha=0.06, lw=0)
-        shown.append(found)
-    canvas.accuracy_axis(axes, pd.concat(shown))
-    canvas.legend_below(figure, axes, ncols=1)
-    return canvas.drawn("mechanism-stand-in", "What can stand in for the negative head", figure, rows)
-
-
-def _first_step(rows: pd.DataFrame) -> canvas.Drawn:
-    figure, axes = canvas.blank()
-    accuracy = pick(rows, quantity="accuracy")
-    steps = pick(accuracy, method="first_step")
-    for count, (colour, marker) in zip(canvas.sizes_of(steps), canvas.RISING, strict=False):
-        some = pick(steps, size=count).sort_values("at")
-        label = f"one step on {count} wrong answers"
-        canvas.line(axes, [math.log2(times) for times in some["at"]], some, label=label, colour=colour, marker=marker)
-    base = pick(accuracy, method="base", size=canvas.sizes_of(pick(rows, quantity="position"))[-1])
-    axes.axhline(base["value"].iloc[0], color=canvas.GREY, ls="--", label="Base")
-    times = sorted(set(steps["at"]))
-    axes.set_xticks([math.log2(value) for value in times], [f"{value:g}" for value in times])
-    axes.set_xlabel("the first step, taken so many times as far as Adam does")
-    canvas.accuracy_axis(axes, pd.concat([steps, base]))
-    canvas.legend_below(figure, axes, ncols=1)
-    return canvas.drawn("mechanism-first-step", "The first gradient step alone, against the base", figure, rows)

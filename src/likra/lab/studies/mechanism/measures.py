@@ -5,30 +5,26 @@ states along the direction that separates unreliable from reliable voices; that 
 place of the head; and the first gradient step alone, however far it is taken.
 """
 
-import contextlib
 import dataclasses
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
 from likra.engine.loglikelihood import score
-from likra.engine.padded import padded
-from likra.errors import InputError
 from likra.lab.runner.heads import keep_pair, stack_of
 from likra.lab.runner.jobs import Note
 from likra.lab.runner.learning import ByQuestion, train_to_sizes
 from likra.lab.runner.snapshots import heads_path, load_heads
 from likra.lab.runner.task import NEGATIVE, Task, config_of
-from likra.lab.studies.mechanism import FINDINGS
-from likra.models.base import Base
+from likra.lab.studies.mechanism.findings import FINDINGS
+from likra.lab.studies.mechanism.geometry import geometry
+from likra.lab.studies.mechanism.hidden import block_outputs, steered
 from likra.models.stack import HeadStack, HeadWeights
 from likra.scoring.accuracy import credit
 from likra.scoring.likelihoods import BASE, Floats, Likelihoods
@@ -61,7 +57,7 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
         train_to_sizes(stack, learned, config, sizes, at_size, state=state, memory=task.memory, progress=note)
         note(0, 3, "(hidden states)")
         heads = {size: load_heads(heads_path(folder, size)) for size in sizes}
-        found: dict[str, Any] = {"geometry": _geometry(heads, stack.scaling(NEGATIVE))}
+        found: dict[str, Any] = {"geometry": geometry(heads, stack.scaling(NEGATIVE))}
         probe = _Probe(task, voices)
         found["axis"] = probe.positions(stack, heads)
         note(1, 3, "(first step)")
@@ -74,61 +70,6 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
     found["scale"] = probe.scale()
     write_json(folder / FINDINGS, found)
     note(3, 3, "")
-
-
-# --- The update of each head ------------------------------
-
-
-def _geometry(heads: dict[int, dict[str, HeadWeights]], scaling: float) -> list[dict[str, Any]]:
-    """Norm, cosine with the last update, stable rank and share of each block, per head and size.
-
-    The update of a layer is scaling * B A. Its stable rank is its squared Frobenius norm over its squared spectral norm
-    (Rudelson and Vershynin 2007); a head's is the mean over layers, weighted by their squared norms.
-    """
-    result = []
-    last = heads[max(heads)]
-    for size, at in heads.items():
-        for name, weights in at.items():
-            energy = {path: float(_inner(pair, pair)) * scaling**2 for path, pair in weights.items()}
-            total = sum(energy.values())
-            if total == 0:
-                continue
-            final = sum(float(_inner(pair, pair)) for pair in last[name].values()) * scaling**2
-            product = sum(float(_inner(weights[path], last[name][path])) for path in weights) * scaling**2
-            ranks = {path: _stable_rank(pair) for path, pair in weights.items() if energy[path] > 0}
-            blocks: dict[str, float] = {}
-            for path, value in energy.items():
-                blocks[_block(path)] = blocks.get(_block(path), 0.0) + value / total
-            result.append(
-                {
-                    "size": size,
-                    "head": name,
-                    "norm": total**0.5,
-                    "cosine": product / (total * final) ** 0.5,
-                    "rank": sum(ranks[path] * energy[path] for path in ranks) / total,
-                    "blocks": blocks,
-                }
-            )
-    return result
-
-
-def _inner(one: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """<B1 A1, B2 A2> without the products [D_out, D_in]."""
-    (a1, b1), (a2, b2) = one, other
-    return ((b1.double().T @ b2.double()) * (a1.double() @ a2.double().T)).sum()
-
-
-def _stable_rank(pair: tuple[torch.Tensor, torch.Tensor]) -> float:
-    a, b = (tensor.double() for tensor in pair)
-    core = torch.linalg.qr(b).R @ torch.linalg.qr(a.T).R.T
-    values = torch.linalg.svdvals(core)
-    return float(values.square().sum() / values[0].square())
-
-
-def _block(path: str) -> str:
-    """Number of the block that a layer belongs to."""
-    found = re.search(r"\.(\d+)\.", path)
-    return found.group(1) if found else "-"
 
 
 # --- Hidden states along the axis of the voices ------------------------------
@@ -185,20 +126,13 @@ class _Probe:
         along_QL = ((states_QLD - self._reliable_QLD) * self.axis_LD).sum(-1) / (self.axis_LD**2).sum(-1)
         return {"position": along_QL.mean(axis=0).tolist()}
 
-    @torch.no_grad()
-    def _states(self, prompts: Sequence[str], stack: HeadStack | None = None, head: str | None = None) -> Floats:
+    def _states(self, prompts: Sequence[str], stack: HeadStack | None = None, head: str = BASE) -> Floats:
         """[Q, L, D] hidden states out of each block, at each prompt's last token."""
         pairs = [self.base.encode_pair(prompt, " a") for prompt in prompts]
         found = []
         for start in range(0, len(pairs), _ROWS):
             some = [TokenizedExample(pair.context, pair.context[:1]) for pair in pairs[start : start + _ROWS]]
-            inputs = padded(some, self.base.device)
-            spans = []
-            if stack is not None and head is not None:
-                spans = stack.spans_of_rows(head, some, inputs["input_ids"].shape[1])
-            active = stack.active(spans, inputs["input_ids"].numel()) if stack is not None else contextlib.nullcontext()
-            with active, _outputs(self.base) as outputs:
-                self.base.model.base_model(**inputs, use_cache=False)
+            outputs = block_outputs(self.base, some, stack, head)
             found.append(np.stack([states_RTD[:, -1].cpu().double().numpy() for states_RTD in outputs], axis=1))
         return np.concatenate(found)
 
@@ -209,51 +143,6 @@ def _cosines(one_LD: Floats, other_LD: Floats) -> list[float]:
 
 
 # --- What can stand in for the head ------------------------------
-
-
-def blocks_of(model: nn.Module) -> nn.ModuleList:
-    """The blocks of a decoder, in order.
-
-    Raises:
-        InputError: They cannot be told from other lists of modules.
-    """
-    count = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
-    decoder = model.get_decoder()  # type: ignore[operator]
-    found = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    if not found:
-        raise InputError(f"{type(model).__name__}: its blocks were not found, so no direction can be put into them.")
-    return found[0]
-
-
-@contextlib.contextmanager
-def _outputs(base: Base) -> Iterator[list[torch.Tensor]]:
-    """Collects what every block gives out, [R, T, D] each (transformers' own list has the last one normalised)."""
-    outputs: list[torch.Tensor] = []
-
-    def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-        outputs.append(output[0] if isinstance(output, tuple) else output)
-
-    handles = [block.register_forward_hook(keep) for block in blocks_of(base.model)]
-    try:
-        yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextlib.contextmanager
-def steered(base: Base, block: int, direction_D: Floats) -> Iterator[None]:
-    """Within the block, a direction is added to what one block of the model gives out, at every token."""
-    added = torch.from_numpy(direction_D).to(base.device, base.model.dtype)
-
-    def add(module: nn.Module, inputs: Any, output: Any) -> Any:
-        return (output[0] + added, *output[1:]) if isinstance(output, tuple) else output + added
-
-    handle = blocks_of(base.model)[block].register_forward_hook(add)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _credit(base_table: Likelihoods, other_QC: Floats) -> list[float]:
