@@ -93,6 +93,7 @@ def score(
     """
     if not questions:
         raise InputError("there are no questions to score.")
+    base.check_style(prompter.style)
     encoded = [encode_question(base, question, prompter) for question in questions]
     work = _Work(base, stack, questions, encoded, _distinct(stack, heads), memory)
     progress(0, len(questions))

@@ -6,11 +6,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from likra.data.conversation import Context
 from likra.data.question import Question
-from likra.data.templates.template import Template, template, word
+from likra.data.templates.template import Template, template
 from likra.errors import InputError
-
-SHOT_DELIMITER = "\n\n"
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,15 @@ class Prompter:
         """
         return template(self.style)
 
-    def pairs(self, question: Question) -> list[tuple[str, str]]:
+    def pairs(self, question: Question) -> list[tuple[Context, str]]:
         """One (context, completion) pair per choice."""
-        examples = self._examples(question)
-        worded = (word(self.style, question, choice) for choice in range(len(question.choices)))
-        return [(examples + context, completion) for context, completion in worded]
+        used, shots = self.template, self._examples(question)
+        return [(used.after(shots, context), completion) for context, completion in used.pairs(question)]
 
-    def _examples(self, question: Question) -> str:
+    def _examples(self, question: Question) -> list[tuple[Context, str]]:
+        """Contexts of solved questions, with their right completions."""
         if not self.shots:
-            return ""
+            return []
         if self.sampled:
             seed = hashlib.sha256(question.id.encode()).hexdigest()
             drawn: Sequence[Question] = random.Random(seed).sample(self.pool, self.shots + 1)
@@ -82,5 +81,4 @@ class Prompter:
                 f"shots is {self.shots}, but the examples for {question.name} would ask the same as it, or have no "
                 "answer; use fewer, or give more training questions, with answers."
             )
-        solved = (word(self.style, shot, shot.answer) for shot in shots if shot.answer is not None)
-        return "".join(context + completion + SHOT_DELIMITER for context, completion in solved)
+        return [self.template.pairs(shot)[shot.answer] for shot in shots if shot.answer is not None]

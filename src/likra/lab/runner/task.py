@@ -50,6 +50,7 @@ class Task:
         shots: Solved training questions before each test question, the same for all.
         unrelated: Source of `unrelated` negatives.
         reworded: Source that has the test questions, by id, with every choice reworded; None where there is none.
+        style: Prompt template, in place of that of the data's form.
         memory: Bytes that training and reading may take beside the model; None: a share of what is free.
     """
 
@@ -60,6 +61,7 @@ class Task:
     shots: int = 0
     unrelated: str = "world"
     reworded: str | None = None
+    style: str | None = None
     memory: int | None = None
 
     def settings(self, uses: Sequence[str] = (), *, dry: bool = False) -> dict[str, Any]:
@@ -75,6 +77,8 @@ class Task:
         for name in ("unrelated", "reworded"):
             if name not in uses:
                 del named[name]
+        if self.style is None:
+            del named["style"]
         return {
             "task": named,
             "model": self.model,
@@ -107,7 +111,7 @@ class Task:
 
     @property
     def source(self) -> Source:
-        return _source(self.data)
+        return _source(self.data, self.style)
 
     def base(self) -> "Base":
         """The model; kept in memory for the next job."""
@@ -216,8 +220,8 @@ class Task:
 
 
 @lru_cache(maxsize=16)
-def _source(name: str) -> Source:
-    return load(name)
+def _source(name: str, style: str | None = None) -> Source:
+    return load(name, style)
 
 
 @lru_cache(maxsize=1)

@@ -5,8 +5,12 @@ import pandas as pd
 
 from likra.lab.report import canvas
 from likra.lab.report.text import QUESTIONS, Section, accuracies, p_value, pivot, plain, points
+from likra.lab.runner.jobs import Job
+from likra.lab.runner.options import OPTIONS_TITLES, options_credits, options_jobs
 from likra.lab.runner.outcome import METHODS, Outcome
+from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, one, pick
+from likra.lab.runner.task import Task
 from likra.lab.study import Study, study
 from likra.scoring.bootstrap import paired_p_value
 from likra.scoring.likelihoods import Floats
@@ -29,6 +33,9 @@ class Curve(Study):
     about = "Figures 1 and 3: SFT, Base-Likra, Likra against size; the jump; the worth of a negative in positives."
     title = "Learning curves"
 
+    def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
+        return [plan.pair(task), *options_jobs(plan, task)]
+
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         plan, drawn = outcome.plan, outcome.drawn
         means: dict[tuple[str, int], Floats] = {}
@@ -37,6 +44,10 @@ class Curve(Study):
                 credit_SQ = outcome.credit(method, size)
                 means[method, size] = drawn.means(credit_SQ)
                 sheet.add("accuracy", means[method, size], method=method, size=size, count=credit_SQ.shape[1])
+                sheet.add_seeds("accuracy", credit_SQ, plan.seeds, method=method, size=size)
+        for size in plan.sizes:
+            for method, credit_SQ in options_credits(outcome, size).items():
+                sheet.add("accuracy", drawn.means(credit_SQ), method=method, size=size, count=credit_SQ.shape[1])
                 sheet.add_seeds("accuracy", credit_SQ, plan.seeds, method=method, size=size)
         for method, other in (("likra", "sft"), ("likra", "base_likra"), ("sft", "base"), ("likra", "base")):
             for size in plan.sizes:
@@ -59,6 +70,10 @@ class Curve(Study):
         at = canvas.size_axis(axes, canvas.sizes_of(accuracy))
         for method in METHODS:
             canvas.method_line(axes, at, canvas.by_size(accuracy, method=method), method)
+        for (method, title), marker in zip(OPTIONS_TITLES.items(), ("", "v"), strict=True):
+            some = canvas.by_size(accuracy, method=method)
+            if not some.empty:
+                canvas.line(axes, at, some, label=title, colour=canvas.GREEN, marker=marker)
         canvas.accuracy_axis(axes, accuracy)
         canvas.legend(axes)
         steps = pick(rows, quantity="step")
@@ -96,7 +111,7 @@ class Curve(Study):
             _DIFFERENCES,
             lambda row: f"{points(row)}, {p_value(row)}",
         )
-        return Section(sentences, [accuracies(rows, METHOD_TITLES), differences])
+        return Section(sentences, [accuracies(rows, METHOD_TITLES | OPTIONS_TITLES), differences])
 
 
 def add_jump(

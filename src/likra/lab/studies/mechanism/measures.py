@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from likra.data.conversation import Context
 from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
@@ -319,8 +320,9 @@ def _opened(task: Task, text: str, test: Sequence[Question], prompter: Prompter)
 
     @dataclasses.dataclass(frozen=True)
     class Opened(Prompter):
-        def pairs(self, question: Question) -> list[tuple[str, str]]:
-            return [(text + context, completion) for context, completion in super().pairs(question)]
+        def pairs(self, question: Question) -> list[tuple[Context, str]]:
+            # The models that know names have no chat template.
+            return [(text + str(context), completion) for context, completion in super().pairs(question)]
 
     opened = Opened(prompter.style, prompter.shots, prompter.pool, prompter.sampled)
     return score(task.base(), None, test, opened, memory=task.memory).head(BASE)
