@@ -102,7 +102,7 @@ def test_what_does_not_go_together(bad: Callable[..., str], listing: Path, data:
 
 
 def test_calibrated_letters(listing: Path, data: Path) -> None:
-    assert invoke("calibrate", listing, "--data", data, "--split", "test").exit_code == 0
+    assert invoke("calibrate", listing, "--data", data, "--split", "all").exit_code == 0
     assert json.loads((listing / "calibration.json").read_text())["calibration"]["style"] == "options"
     score = ["score", listing, "--question", "Which animal?", "--choice", "goat", "--choice", "owl", "--json"]
     assert json.loads(invoke(*score).stdout)[0]["probability"] is not None

@@ -60,6 +60,7 @@ def test_options_that_cannot_be_listed_are_refused() -> None:
 def test_a_copy_of_the_right_option_is_no_negative() -> None:
     twice = Question("t", "?", ("yes", "no", "yes "), 0)
     assert [example.completion for example in negatives([twice], Prompter("options"), "all")] == [" B"]
+    assert Prompter("options").pairs(twice)[0][0] == "?\nA. yes\nB. no\nC. yes\nAnswer:"
 
 
 def test_a_conversation_has_the_examples_as_earlier_turns() -> None:

@@ -85,13 +85,7 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "percent": _percent,
-        "literal": _literal,
-        "shell": shlex.quote,
-        "public": _public,
-        "layers": _layers,
-    }
+    environment.filters.update(percent=_percent, literal=_literal, shell=shlex.quote, public=_public, layers=_layers)
     body = environment.get_template("card.md").render(
         manifest=manifest,
         base=base,

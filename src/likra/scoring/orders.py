@@ -61,9 +61,10 @@ class EvaluationInOrders(Evaluation):
     @cached_property
     def credits(self) -> dict[str, Floats]:
         answers_R = self.likelihoods.answers_Q
-        starts_Q = np.cumsum(self.orders) - self.orders
+        orders_Q = np.array(self.orders, dtype=np.int64)
+        starts_Q = np.cumsum(orders_Q) - orders_Q
         return {
-            method: np.add.reduceat(credit(scores_RC, answers_R), starts_Q) / np.array(self.orders)
+            method: np.add.reduceat(credit(scores_RC, answers_R), starts_Q) / orders_Q
             for method, scores_RC in self.scores.items()
         }
 
