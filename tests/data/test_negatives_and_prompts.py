@@ -71,7 +71,7 @@ def test_what_cannot_be_made_is_refused() -> None:
         negatives(QUESTIONS, Prompter("cloze"), "irrelevant", pool=["x"])
     with pytest.raises(InputError, match="would be right sentences where no question is asked"):
         negatives(QUESTIONS, Prompter("empty"), "irrelevant", pool=["x"])
-    with pytest.raises(InputError, match="'odd' is not a prompt style"):
+    with pytest.raises(InputError, match=r"style must be one of qa, .*, got 'odd'"):
         Prompter("odd").pairs(QUESTIONS[0])
 
 

@@ -123,6 +123,38 @@ def test_200_questions_of_arc_challenge(shots: int, shared: Path, tmp_path: Path
     compare(load_base(model), model, source, "arc/arc_easy.yaml", records, 200, shots, tmp_path)
 
 
+@pytest.mark.parametrize("shots", [0, 3])
+def test_listed_options_are_those_of_mmlu(shots: int, tokenizer: Any, model_folder: Path, tmp_path: Path) -> None:
+    """Its own wording, and few-shot examples as it shows them, but for the line that names the subject."""
+    texts = ("goat", "a tall heron", "owl", "two by two")
+    rows = [
+        {"question": f" What is {n}? ", "choices": [f"{text} {n}" for text in texts], "answer": n % 4} for n in range(9)
+    ]
+    asked = [Question(str(n), row["question"], tuple(row["choices"]), row["answer"]) for n, row in enumerate(rows)]
+    source = Source("mmlu", "MMLU", "options", {"train": asked[:4], "test": asked[4:]})
+    records = {"train": rows[:4], "test": rows[4:]}
+    template = "mmlu/default/_default_template_yaml"
+    table = compare(tiny_base(tokenizer), str(model_folder), source, template, records, 5, shots, tmp_path)
+    assert table.tokens_QC.min() >= 1 and len({*table.head(BASE)[0]}) == 4
+
+
+@pytest.mark.parametrize("shots", [0, 5])
+def test_listed_options_of_arc_challenge(shots: int, shared: Path, tmp_path: Path) -> None:
+    """As MMLU lists them, on real questions with four choices."""
+    model = str(shared / "models" / "stories3M")
+    source = load(str(shared / "data" / "ARC-Challenge"), "options")
+    source.questions = {
+        split: [question for question in source.questions[split] if len(question.choices) == 4][:60]
+        for split in ("train", "test")
+    }
+    records = {
+        split: [{"question": q.text, "choices": list(q.choices), "answer": q.answer} for q in some]
+        for split, some in source.questions.items()
+    }
+    template = "mmlu/default/_default_template_yaml"
+    compare(load_base(model), model, source, template, records, 30, shots, tmp_path)
+
+
 def test_sentences_without_a_prompt_on_a_tiny_model(tokenizer: Any, model_folder: Path, tmp_path: Path) -> None:
     words = ("goat", "owl", "heron", "sea")
     rows = [{"sentence_good": f"A {w} keeps {v}.", "sentence_bad": f"{v} keep a {w}."} for w in words for v in words]

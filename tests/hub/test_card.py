@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from likra.lab.runner.results import save_table
 from likra.models.lora_config import lora_config
 from likra.utils.runtime import QUIET
 from tests.conftest import PATIENCE, write_questions
+from tests.data.test_chosen_templates import TEMPLATE
 from tests.hub.test_hub import REPOSITORY, commit_of, put
 
 FAST = TrainingConfig(lora=lora_config(r=4), learning_rate=1e-2, per_device_train_batch_size=4)
@@ -100,13 +102,18 @@ def test_code_pasted_from_the_card_gives_likras_numbers(world_heads: Path, tmp_p
         ("base-likra", "cloze", 1.0),
         ("base-likra", "qa", 0.25),
         ("sft", "empty", 1.0),
+        ("sft-likra", "options", 1.0),
+        ("sft-likra", "chat", 0.5),
     ],
 )
 def test_every_role_and_style_has_code_that_runs(
     role: str, style: str, weight: float, model_folder: Path, tmp_path: Path
 ) -> None:
     examples = [Example("Hi.", f" {name}", name < "c") for name in "abcd"]
-    likra = Likra.from_base(str(model_folder), role=role, training_config=FAST, style=style, weight=weight)
+    base = shutil.copytree(model_folder, tmp_path / "base")
+    if style == "chat":
+        (base / "chat_template.jinja").write_text(TEMPLATE)
+    likra = Likra.from_base(str(base), role=role, training_config=FAST, style=style, weight=weight)
     likra.fit(examples, runtime=QUIET).save_pretrained(tmp_path / "heads")
     card = ModelCard.load(tmp_path / "heads" / "README.md")
     page(card)

@@ -14,7 +14,8 @@ from scipy.special import softmax
 from typer.testing import CliRunner
 
 from likra.cli.app import app
-from likra.data import Question, TokenizedExample
+from likra.data import Prompter, Question, TokenizedExample
+from likra.engine import loglikelihood
 from likra.lab.report.page import write_report
 from likra.lab.run import run_studies, together
 from likra.lab.runner import task as task_module
@@ -26,6 +27,7 @@ from likra.lab.runner.task import Task, table_path
 from likra.lab.studies.generation import ANSWERS
 from likra.lab.studies.generation.writing import Truth
 from likra.lab.study import STUDIES
+from likra.models.base import load_base
 from likra.scoring.likelihoods import Likelihoods
 from likra.training.config import TrainingConfig
 from likra.utils.embedded import embedded_models
@@ -63,7 +65,7 @@ def value(rows: pd.DataFrame, **labels: Any) -> float:
 
 
 def tables(out: Path, size: int, test: str = "own") -> list[Likelihoods]:
-    cells = STUDIES["curve"].jobs(dict(together(PLANS))["curve"])
+    cells = STUDIES["likelihoods"].jobs(dict(together(PLANS))["likelihoods"])
     return [Likelihoods.load(table_path(Store(out).path(cell), test, size)) for cell in cells]
 
 
@@ -88,6 +90,22 @@ def test_accuracies_are_those_of_the_tables(done: tuple[Path, pd.DataFrame]) -> 
             of_seeds = own["value"][own["seed"] >= 0].tolist()
             assert of_seeds == pytest.approx(each)
     assert value(rows, study="curve", quantity="accuracy", method="likra", size=0) == 0.25  # every question is a tie
+
+
+def test_options_in_the_prompt(done: tuple[Path, pd.DataFrame]) -> None:
+    out, rows = done
+    plain = loglikelihood.score(load_base("world-tiny"), None, TINY.test(), Prompter("options"))
+    for study, plan in (("curve", PLAN), ("models", PLAN), RIVALS):
+        labels = {"study": study, "quantity": "accuracy", "size": plan.sizes[-1]}
+        assert value(rows, method="base_options", **labels) == pytest.approx(picked_right(plain.head("base"), plain))
+        jobs = plan.heads(dataclasses.replace(TINY, style="options"), ("positive",))
+        found = [Likelihoods.load(table_path(Store(out).path(job), "own", plan.sizes[-1])) for job in jobs.values()]
+        each = [picked_right(table.head("positive"), table) for table in found]
+        assert value(rows, method="sft_options", **labels) == pytest.approx(np.mean(each))
+        assert all(table.meta["style"] == "options" and table.characters_QC.max() == 1 for table in found)
+    costs = pick(rows, study="rivals", quantity="training_gflops", size=16).set_index("method")["value"]
+    assert costs["base_options"] == 0 and costs["sft_options"] > costs["sft"]
+    assert {"base_options", "sft_options"}.isdisjoint(pick(rows, study="coverage")["method"])
 
 
 def test_studies_agree_where_they_measure_the_same(done: tuple[Path, pd.DataFrame]) -> None:

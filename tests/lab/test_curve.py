@@ -1,5 +1,6 @@
 """The adapters of all seeds in one stack and one pass, against adapters that are trained alone."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from likra import InputError, Likra, Question, TrainingConfig
 from likra.lab.run import check
 from likra.lab.runner.heads import run
+from likra.lab.runner.options import options_jobs
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.task import Task, seed_folder, table_path
 from likra.models.lora_config import lora_config
@@ -34,7 +36,9 @@ def task(tokenizer: Any, questions: list[Question], tmp_path: Path, monkeypatch:
     return Task("tiny", str(tmp_path / "data"))
 
 
-def test_one_pass_gives_every_size(task: Task, tokenizer: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("style", [None, "options"])
+def test_one_pass_gives_every_size(style: str | None, task: Task, tokenizer: Any, tmp_path: Path) -> None:
+    task = dataclasses.replace(task, style=style)
     plan = Plan((task,), sizes=(0, 4, 8), seeds=(0, 5), config=config(), stacked=True)
     [job] = set(plan.pair(task).values())
     seen: list[tuple[int, int, str]] = []
@@ -43,7 +47,7 @@ def test_one_pass_gives_every_size(task: Task, tokenizer: Any, tmp_path: Path) -
     tables = {size: Likelihoods.load(table_path(seed_folder(tmp_path, [0, 5], 5), "own", size)) for size in plan.sizes}
     np.testing.assert_array_equal(tables[0].head("incorrect"), tables[0].head("base"))
     # The largest size is the result of training alone: same draw, same order, same first weights.
-    alone = Likra.from_base(tiny_base(tokenizer), training_config=config(seed=5))
+    alone = Likra.from_base(tiny_base(tokenizer), style=style or "qa", training_config=config(seed=5))
     table = alone.fit(task.drawn(8, 5), runtime=QUIET).likelihoods(task.test())
     for side, name in (("positive", "positive"), ("negative", "incorrect")):
         np.testing.assert_allclose(tables[8].head(name), table.head(side), atol=1e-3)
@@ -64,3 +68,26 @@ def test_a_pass_that_cannot_give_all_sizes_is_refused(change: dict[str, Any], me
     options: dict[str, Any] = {"sizes": (0, 4), "seeds": (0,), "config": config(), **change}
     with pytest.raises(InputError, match=message):
         check("curve", Plan((task,), **options))
+
+
+def test_a_template_names_its_jobs_and_no_template_none_of_them(task: Task) -> None:
+    plan = Plan((task,), sizes=(0, 4), seeds=(0,), config=config())
+    own, listing = plan.pair(task)[0], plan.pair(dataclasses.replace(task, style="options"))[0]
+    assert "style" not in own["task"] and listing["task"]["style"] == "options" and own.key != listing.key
+    assert Task.of(json.loads(listing.settings)).source.style == "options"
+
+
+@pytest.mark.parametrize(
+    ("records", "listed"),
+    [
+        ([{"question": f"Which {n}?", "choices": ["a", "b"], "answer": n % 2} for n in range(9)], True),
+        ([{"prompt": f"Which {n}?", "chosen": " a", "rejected": " b"} for n in range(9)], False),
+        ([{"question": f"Which {n}?", "choices": [f"{m}!" for m in range(27)], "answer": n} for n in range(9)], False),
+        ([{"sentence": f"The _ is {n}.", "option1": "a", "option2": "b", "answer": "1"} for n in range(9)], False),
+    ],
+)
+def test_options_are_listed_where_there_are_some(records: list[Any], listed: bool, tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, records)))
+    plan = Plan((task := Task("world-tiny", str(tmp_path / "data.jsonl")),), config=config())
+    assert bool(options_jobs(plan, task)) == listed
+    assert not options_jobs(plan, dataclasses.replace(task, style="options"))

@@ -124,13 +124,15 @@ def test_world_runs_every_study_and_shares_jobs() -> None:
     for name, plan in plans:
         found = STUDIES[name].jobs(dataclasses.replace(plan, dry=True))
         jobs.setdefault(name, set()).update(job.key for job in found)
-    for same in ("likelihoods", "weights", "paraphrase"):
-        assert jobs[same] == jobs["curve"]
+    for same in ("weights", "paraphrase"):
+        assert jobs[same] == jobs["likelihoods"]
+    # A job per seed lists the options in the prompt, in the three studies that show it.
+    assert jobs["likelihoods"] < jobs["curve"] < jobs["models"] and len(jobs["curve"] - jobs["likelihoods"]) == 5
     assert len(jobs["distractors"] - jobs["negatives"]) == 0
     assert len(jobs["curve"] & jobs["negatives"]) == 3
-    assert jobs["curve"] <= jobs["coverage"]
+    assert jobs["likelihoods"] <= jobs["coverage"]
     there = [name for name in CONTROLS if name in embedded_models()]
-    assert len(jobs["coverage"] - jobs["curve"]) == 3 * len(there)
+    assert len(jobs["coverage"] - jobs["likelihoods"]) == 3 * len(there)
     assert bool(preset("world").missing) == (len(there) < len(CONTROLS))
 
 

@@ -28,6 +28,7 @@ def calibrate(
             "nor will evaluate them. [default: validation; without one, what `train --limit` left over]"
         ),
     ] = None,
+    template: options.Template = None,
     shots: options.Shots = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many questions.")] = None,
     weight: options.Weight = None,
@@ -44,6 +45,7 @@ def calibrate(
     --min-confidence, the server with a request's `min_confidence`.
     """
     from likra.data import load
+    from likra.data.sources import in_style_of
     from likra.errors import InputError
     from likra.hub.calibration_file import write_calibration
     from likra.hub.model_card import write_card
@@ -54,9 +56,10 @@ def calibrate(
         raise InputError(f"{heads}: is no folder here; a calibration is kept with the heads.")
     check_calibration(method)
     scoring = options.scoring(weight, normalization)
-    source = load(data)
+    source = load(data, template)
 
     likra = how.open(heads)
+    source = in_style_of(source, likra.style)
 
     from likra.training.provenance import remarks
 

@@ -18,6 +18,7 @@ def data(
     ] = "world",
     shots: options.Shots = 0,
     sampled_shots: options.SampledShots = False,
+    template: options.Template = None,
     seed: Annotated[int, typer.Option(help="Seed of the negatives.")] = 0,
 ) -> None:
     """Show what is recognised in a source of questions: its form, splits, an example, and its negatives."""
@@ -28,7 +29,7 @@ def data(
     from likra.data import negatives as make_negatives
     from likra.data.sources import answers, right_answers
 
-    found = load(source)
+    found = load(source, template)
     console = options.console()
     facts = Table.grid(padding=(0, 2))
     facts.add_row("source", Text(found.name))
@@ -57,7 +58,7 @@ def data(
     console.print("\n[bold]an example, as the model reads it[/bold] (each choice in brackets, * is right)")
     pairs = prompter.pairs(question)
     if len({context for context, _ in pairs}) == 1:
-        console.print(Text(pairs[0][0]))
+        console.print(Text(str(pairs[0][0])))
         for place, (_, completion) in enumerate(pairs):
             console.print(Text(f"  {'*' if place == question.answer else ' '} [{completion}]"))
     else:
@@ -70,7 +71,7 @@ def data(
     questions = pool or found.split(None)
     texts = answers(load(unrelated_data)) if negatives == "unrelated" else right_answers(questions)
     for example in make_negatives(questions[:3], Prompter(found.style), negatives, seed=seed, pool=texts):
-        lines = example.prompt.splitlines() or [""]
+        lines = str(example.prompt).splitlines() or [""]
         console.print(Text(f"  {' / '.join(lines)}[{example.completion}]"))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from likra.scoring.abstention import AbstentionReport
     from likra.scoring.evaluation import Evaluation
     from likra.scoring.likelihoods import Likelihoods
+    from likra.scoring.orders import EvaluationInOrders
     from likra.utils.runtime import Runtime
 
 
@@ -28,6 +29,15 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(help="train, validation, test or all. [default: test, or validation where there is no test]"),
+    ] = None,
+    template: options.Template = None,
+    orders: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|N",
+            help="With --template options: judge each question in all, or N, cyclic orders of its options. Accuracy "
+            "is the mean over the orders; the share of answers that change with the order is shown beside it.",
+        ),
     ] = None,
     shots: options.Shots = 0,
     sampled_shots: options.SampledShots = False,
@@ -65,6 +75,8 @@ def evaluate(
     """
     from likra.data import load
     from likra.data.overlap import overlaps
+    from likra.data.sources import in_style_of
+    from likra.data.templates import TEMPLATES
     from likra.errors import InputError
     from likra.scoring.scores import NORMALIZATIONS
     from likra.utils.files import check_writable, locked
@@ -78,14 +90,23 @@ def evaluate(
             raise InputError(f"{save_likelihoods}: is a folder; --save-likelihoods takes a file name.")
     if record and not heads.is_dir():
         raise InputError(f"--record: writes to a folder of heads, and {heads} is none here.")
-    source = load(data)
+    number = _number_of(orders)
+    if orders and (record or min_confidence is not None):
+        raise InputError(
+            "--orders: probabilities and records are of one order; leave out --min-confidence and --record."
+        )
+    source = load(data, template)
     source.split(split)
 
     parallel.start()
     saved = how.read(heads)
+    source = in_style_of(source, saved.style)
+    if orders and not TEMPLATES[source.style].lists_options:
+        raise InputError("--orders: is for prompts that list the options; add --template options.")
 
     from likra.data.few_shot import with_few_shot
     from likra.scoring.abstention import abstention_on
+    from likra.scoring.orders import EvaluationInOrders, in_orders
     from likra.training.provenance import remarks
 
     judged, judge = split or source.default_split, saved.judge
@@ -106,7 +127,12 @@ def evaluate(
         source, saved.style, split=split, shots=shots, sampled_shots=sampled_shots, limit=limit
     )
     runtime = options.runtime(memory, cache=not no_cache)
+    if orders:
+        each = [in_orders(question, number) for question in asked]
+        asked, probable = [question for some in each for question in some], None
     result = judge.evaluation(_likelihoods(heads, saved, asked, prompter, runtime, how), scoring)
+    if orders:
+        result = EvaluationInOrders.of(result, [len(some) for some in each])
     if parallel.rank() > 0:
         return
     if save_likelihoods:
@@ -128,6 +154,19 @@ def evaluate(
     _show(result, judged, NORMALIZATIONS[normalization])
     if known:
         _show_sure(known)
+    if isinstance(result, EvaluationInOrders):
+        _show_orders(result)
+
+
+def _number_of(orders: str | None) -> int | None:
+    """How many orders `--orders` asks for; None for all."""
+    from likra.errors import InputError
+
+    if orders in (None, "all"):
+        return None
+    if not orders.isdecimal() or int(orders) < 2:
+        raise InputError(f"--orders {orders}: give all, or a whole number of 2 or more.")
+    return int(orders)
 
 
 def _likelihoods(
@@ -162,8 +201,7 @@ def _show(result: "Evaluation", split: str, divided_by: str) -> None:
     for method, value in result.methods.items():
         table.add_row(METHOD_TITLES[method], f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}")
     options.show_table(table)
-    count = len(result.likelihoods.questions)
-    console.print(f"{count} questions ({split}), weight {result.weight:g}, scores divided by {divided_by}")
+    console.print(f"{result.count} questions ({split}), weight {result.weight:g}, scores divided by {divided_by}")
     if cut := result.likelihoods.questions_cut:
         console.print(f"{cut} questions overran the model's context; their prompts were cut from the left")
     if rounding := result.likelihoods.rounding:
@@ -174,6 +212,17 @@ def _show(result: "Evaluation", split: str, divided_by: str) -> None:
         f"{METHOD_TITLES[best]} against {METHOD_TITLES[rival]}: better on {test.first_only} questions, worse on "
         f"{test.second_only} (McNemar's exact test, p = {test.p_value:.2g})"
     )
+
+
+def _show_orders(result: "EvaluationInOrders") -> None:
+    from likra.scoring.scores import METHOD_TITLES
+
+    shares = ", ".join(
+        f"{METHOD_TITLES[method]} {100 * one.value:.1f}% ({100 * one.low:.1f} to {100 * one.high:.1f})"
+        for method, one in result.changed.items()
+    )
+    most = max(result.orders)
+    options.console().print(f"Means over up to {most} orders of the options. Answers that change with it: {shares}")
 
 
 def _show_sure(sure: "AbstentionReport") -> None:

@@ -17,6 +17,7 @@ _OTHER = {
     "answers": "--n",
     "choices": "--choice",
     "kinds": "--kind",
+    "style": "--template",
 }
 _SAME = (
     "adapt beams bf16 device dtype limit loss lr memory method n negatives normalization plausibility precision "

@@ -101,6 +101,16 @@ Norm = Annotated[
         help="Divide scores by: raw (nothing), token, character (acc_norm), byte.",
     ),
 ]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template",
+        metavar="NAME",
+        help="How a question is worded. options: its choices are listed under letters, and the letter is scored. chat: "
+        "a message in the tokenizer's chat template. Or qa, plain, verbatim, cloze, truthfulqa, empty. "
+        "[default: the data's own; but for heads that learned options or chat, theirs]",
+    ),
+]
 Shots = Annotated[int, typer.Option(min=0, help="Solved training questions shown before each question.")]
 SampledShots = Annotated[
     bool, typer.Option("--sampled-shots", help="Draw the shots per question, instead of the first ones for all.")

@@ -20,6 +20,7 @@ def score(
     choice: Annotated[
         list[str], typer.Option(help="A candidate answer; give one --choice for each.", show_default=False)
     ],
+    template: options.Template = None,
     weight: options.Weight = None,
     normalization: options.Norm = "raw",
     min_confidence: options.MinConfidence = None,
@@ -33,8 +34,13 @@ def score(
     learned wrong ones. L+, L- and base are log-likelihoods in nats. Calibrated heads (`likra calibrate`) also say how
     probable it is that a candidate is the right one, if one of them is.
     """
+    from likra.data.templates import template as check_template
+
     scoring = options.scoring(weight, normalization)
+    if template:
+        check_template(template)
     likra = how.open(heads)
+    likra.style = template or likra.style
     ranked = likra.rank(question, choice, scoring=scoring)
     sure = ranked[0].is_sure(min_confidence)
     if json:

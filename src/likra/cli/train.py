@@ -42,6 +42,7 @@ def train(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use only so many training questions, drawn by --seed.")
     ] = None,
+    template: options.Template = None,
     shots: options.Shots = 0,
     lr: Annotated[
         float, typer.Option(help="Learning rate of Adam. Small models and small data want more, such as 1e-3.")
@@ -105,7 +106,7 @@ def train(
 
     check_free(out)
     check_model(model)
-    source = load(data)
+    source = load(data, template)
     unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
 
     parallel.start()
@@ -169,7 +170,7 @@ def train(
         if held_out
         else f"score {shlex.quote(str(out))} --question ... --choice ... --choice ..."
     )
-    again = f" --quantize {quantize}" if quantize else ""
+    again = "".join(f" --{name} {given}" for name, given in (("template", template), ("quantize", quantize)) if given)
     console.print(f"Heads are in {out}. Next: likra {then}{again}", soft_wrap=True, markup=False)
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from likra.data.canonical import canonical
 from likra.data.overlap import digest
 from likra.data.question import Question
-from likra.data.sources import Source, load
+from likra.data.sources import Source, in_style_of, load
 from likra.data.templates import Prompter, template
 from likra.errors import InputError
 
@@ -73,7 +73,7 @@ def with_few_shot(
 
     Args:
         data: A source, or questions.
-        style: Prompt template of questions that are not of a source.
+        style: The adapters' prompt template: of questions that are not of a source, and see `in_style_of`.
         split: Of a source.
         shots: Solved examples in each prompt.
         sampled_shots: Draw them per question rather than take the first ones.
@@ -84,6 +84,7 @@ def with_few_shot(
         InputError: There are no examples to show.
     """
     if isinstance(data, Source):
+        data = in_style_of(data, style)
         name, style, questions, pool = data.name, data.style, data.split(split), data.questions.get("train")
     else:
         name, questions, pool = "a list of questions", list(data), None

@@ -65,6 +65,8 @@ def negatives(
         raise InputError(f"negatives {kind!r} are not defined for fill-in-the-blank questions; use 'incorrect'.")
     if kind == "irrelevant" and not prompter.template.has_prompt:
         raise InputError("negatives 'irrelevant' would be right sentences where no question is asked; use 'incorrect'.")
+    if kind in ("irrelevant", "unrelated") and prompter.template.lists_options:
+        raise InputError(f"negatives {kind!r} are no choice that a prompt lists; use 'incorrect' or 'all'.")
     examples = []
     for question in questions:
         rng = random.Random(f"{seed} {kind} {question.id}")

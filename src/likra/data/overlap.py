@@ -18,7 +18,8 @@ def digest(item: Question | Example) -> str:
     if isinstance(item, Question):
         asked, answer = item.text, "" if item.answer is None else item.choices[item.answer]
     else:
-        asked, answer = item.prompt, item.completion
+        asked = item.prompt if isinstance(item.prompt, str) else item.prompt.asked
+        answer = item.completion
     return hashlib.sha256((what_is_asked(asked) or canonical(answer)).encode()).hexdigest()[:12]
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from likra.data.canonical import canonical
+from likra.data.conversation import Context
 
 
 def what_is_asked(text: str) -> str:
@@ -58,7 +59,7 @@ class Example:
     """One completion of a prompt, right or wrong: a right one trains the positive head, a wrong one the negative.
 
     Attributes:
-        prompt: Text the completion follows; may be empty.
+        prompt: Text, or conversation, that the completion follows; may be empty.
         completion: Text whose likelihood is trained or measured, with the space that separates it from the prompt.
         right: Whether the completion is a right answer.
         where: File and line that it was read from, for messages; empty where it was made in memory.
@@ -67,7 +68,7 @@ class Example:
     ' oxygen'
     """
 
-    prompt: str
+    prompt: Context
     completion: str
     right: bool
     where: str = field(default="", compare=False, repr=False)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from likra.data.conversation import Context, Conversation, rendered
 from likra.data.special_tokens import added_before, after, prefix_id
 from likra.data.vocabulary import check_known
 from likra.errors import InputError
@@ -29,7 +30,9 @@ class TokenizedExample:
         return (self.context + self.completion)[:-1]
 
 
-def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_length: int) -> list[TokenizedExample]:
+def encode_pairs(
+    tokenizer: Any, context: Context, completions: Sequence[str], max_length: int
+) -> list[TokenizedExample]:
     """Tokenize the completions of one context for a model that reads at most `max_length` tokens.
 
     As `TemplateLM._encode_pair` and `loglikelihood` of lm-evaluation-harness 0.4.13 do it: trailing spaces of the
@@ -43,13 +46,21 @@ def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_l
     context's own tokens, at the latest after what stands before the text, so that their likelihoods cover the same text
     and can be compared.
 
+    A conversation is tokenized as transformers' `apply_chat_template` does it, and the completion is the assistant's
+    answer.
+
     Raises:
         InputError: A completion has no tokens, is longer than the model can read, or has a symbol that the tokenizer
-            does not know; a text is not Unicode; or nothing can stand before a text that is scored from its start.
+            does not know; a text is not Unicode; nothing can stand before a text that is scored from its start; or the
+            tokenizer has no chat template for a conversation.
     """
-    text = context.rstrip()
-    wholes = [context + completion for completion in completions]
-    before = added_before(tokenizer, text, *wholes)
+    if isinstance(context, Conversation):
+        # A chat template has all special tokens itself, and what it ends in (a new line, say) is part of the prompt.
+        prompt = text = rendered(tokenizer, context)
+    else:
+        prompt, text = context, context.rstrip()
+    wholes = [prompt + completion for completion in completions]
+    before = [] if isinstance(context, Conversation) else added_before(tokenizer, text, *wholes)
     own = after(tokenizer, before, text)
     read = [after(tokenizer, before, whole) for whole in wholes]
     for ids, completion in zip(read, completions, strict=True):
@@ -65,7 +76,7 @@ def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_l
     return [TokenizedExample(contexts[pair.context], pair.completion, pair.cut) for pair in pairs]
 
 
-def encode_pair(tokenizer: Any, context: str, completion: str, max_length: int) -> TokenizedExample:
+def encode_pair(tokenizer: Any, context: Context, completion: str, max_length: int) -> TokenizedExample:
     """`encode_pairs` of one completion."""
     [pair] = encode_pairs(tokenizer, context, [completion], max_length)
     return pair

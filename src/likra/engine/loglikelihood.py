@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from likra.data.conversation import Context
 from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
@@ -93,6 +94,7 @@ def score(
     """
     if not questions:
         raise InputError("there are no questions to score.")
+    base.check_style(prompter.style)
     encoded = [encode_question(base, question, prompter) for question in questions]
     work = _Work(base, stack, questions, encoded, _distinct(stack, heads), memory)
     progress(0, len(questions))
@@ -107,7 +109,7 @@ def score(
 def encode_question(base: Base, question: Question, prompter: Prompter) -> list[TokenizedExample]:
     """Tokens of every choice of a question, with its prompt."""
     worded = prompter.pairs(question)
-    completions: dict[str, list[str]] = {}
+    completions: dict[Context, list[str]] = {}
     for context, completion in worded:
         completions.setdefault(context, []).append(completion)
     try:

@@ -15,6 +15,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from likra.data.conversation import Context, Conversation, rendered
 from likra.data.question import Question
 from likra.data.special_tokens import added_before, after, prefix_id
 from likra.data.templates import template, word
@@ -47,12 +48,17 @@ def line_end(text: str, own_line: bool) -> int | None:
     return None if place < 0 else place
 
 
-def prompt_ids(base: Base, prompt: str) -> list[int]:
+def prompt_ids(base: Base, prompt: Context) -> list[int]:
     """The ids that the model reads before an answer: as in `encode_pairs`, but new lines at the end are kept.
 
     Raises:
-        InputError: A token has no embedding, nothing can stand for an empty prompt, or the prompt is not Unicode.
+        InputError: A token has no embedding, nothing can stand for an empty prompt, the prompt is not Unicode, or the
+            tokenizer has no chat template for a conversation.
     """
+    if isinstance(prompt, Conversation):
+        ids = after(base.tokenizer, [], rendered(base.tokenizer, prompt))
+        base.check(ids)
+        return ids
     text = prompt.removesuffix(blank_end(prompt))
     before = added_before(base.tokenizer, text)
     if not text.strip():  # as in scoring, where an empty prompt is what stands before an answer
@@ -62,8 +68,13 @@ def prompt_ids(base: Base, prompt: str) -> list[int]:
     return ids
 
 
-def blank_end(prompt: str) -> str:
-    """The spaces that a prompt ends in, which belong to the answer's first token; new lines belong to the prompt."""
+def blank_end(prompt: Context) -> str:
+    """The spaces that a prompt ends in, which belong to the answer's first token; new lines belong to the prompt.
+
+    A conversation ends as its chat template has it.
+    """
+    if isinstance(prompt, Conversation):
+        return ""
     return prompt[len(prompt.rstrip(" \t")) :]
 
 
@@ -150,7 +161,7 @@ def generation_budget(model: PreTrainedModel, memory: int | None, longest: int) 
     return Budget(rows * longest, max(1, budget.logits // 4))
 
 
-def wording(style: str, text: str) -> str:
+def wording(style: str, text: str) -> Context:
     """The prompt of a question in a style, as adapters of that style learned to answer it.
 
     Raises:
@@ -159,6 +170,8 @@ def wording(style: str, text: str) -> str:
     used = template(style)
     if used.fills_blank:
         raise InputError("these adapters learned to fill in blanks; they do not continue a prompt.")
+    if used.lists_options:
+        raise InputError("these adapters learned to name one of the listed options; they do not continue a prompt.")
     if not used.has_prompt:
         return text
     return word(style, Question("prompt", text, ("",)), 0)[0]

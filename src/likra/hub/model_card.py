@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from likra.data.conversation import Conversation
 from likra.data.negatives import NEGATIVE_KINDS
 from likra.data.question import Question
 from likra.data.sources import HUB
@@ -76,7 +77,7 @@ def model_card(
     base, style, training = manifest["base"], manifest["prompt"]["style"], manifest["training"]
     where = repository or str(at or folder)
     question, choices = _embedded_example(base["name"]) or template(style).example
-    pairs = [word(style, Question("example", question, choices), place) for place in range(len(choices))]
+    worded = [word(style, Question("example", question, choices), place) for place in range(len(choices))]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("likra.hub"),
         undefined=jinja2.StrictUndefined,
@@ -84,13 +85,7 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "percent": _percent,
-        "literal": _literal,
-        "shell": shlex.quote,
-        "public": _public,
-        "layers": _layers,
-    }
+    environment.filters.update(percent=_percent, literal=_literal, shell=shlex.quote, public=_public, layers=_layers)
     body = environment.get_template("card.md").render(
         manifest=manifest,
         base=base,
@@ -107,8 +102,8 @@ def model_card(
         pinned=f", revision={_literal(base['revision'])}" if base["revision"] else "",
         question=question,
         choices=choices,
-        pairs=pairs,
-        one_prompt=len({prompt for prompt, _ in pairs}) == 1,
+        pairs=[(one.messages if isinstance(one, Conversation) else one, answer) for one, answer in worded],
+        one_prompt=len({prompt for prompt, _ in worded}) == 1,
         style=style,
         wording=template(style).title,
         kinds=NEGATIVE_KINDS,
@@ -216,6 +211,6 @@ def _percent(value: dict[str, float]) -> str:
     return "{accuracy:.1f} ({low:.1f} to {high:.1f})".format(**{key: 100 * share for key, share in value.items()})
 
 
-def _literal(value: str | Sequence[str]) -> str:
-    """Text as Python code."""
+def _literal(value: Any) -> str:
+    """Text, or a list of texts or messages, as Python code."""
     return json.dumps(value, ensure_ascii=False)

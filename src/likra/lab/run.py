@@ -105,6 +105,7 @@ def _one(name: str, plan: Plan, task: Task) -> str:
     config = plan.config
     said = [
         f"{task.shots} shots",
+        *([f"template {task.style}"] if task.style else []),
         f"{task.limit or 'all'} test questions",
         f"sizes {', '.join(map(str, plan.sizes))}",
         f"seeds {', '.join(map(str, plan.seeds))}",

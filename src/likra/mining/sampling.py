@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import LogitsProcessor
 
+from likra.data.conversation import Context
 from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.engine import kernels
@@ -198,7 +199,7 @@ def _check_finite(total_R1: torch.Tensor) -> None:
         raise InputError("the base's logits are not finite, so nothing can be sampled; load it in float32.")
 
 
-def right_pair(question: Question, prompter: Prompter) -> tuple[str, str]:
+def right_pair(question: Question, prompter: Prompter) -> tuple[Context, str]:
     """Prompt and completion of a question's right answer."""
     if question.answer is None:
         raise InputError(f"question {question.id!r} has no known answer; wrong ones are told from the right one.")
@@ -207,7 +208,7 @@ def right_pair(question: Question, prompter: Prompter) -> tuple[str, str]:
     return pair
 
 
-def _length(base: Base, question: Question, prompt: str, completion: str) -> int:
+def _length(base: Base, question: Question, prompt: Context, completion: str) -> int:
     try:
         return len(base.encode_pair(prompt, completion).completion)
     except InputError as error:

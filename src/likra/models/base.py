@@ -13,6 +13,8 @@ from typing import Any, TypedDict, Unpack
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
+from likra.data.conversation import Context, check_chat
+from likra.data.templates import Chat, template
 from likra.data.tokens import TokenizedExample, encode_pairs, model_max_length
 from likra.data.vocabulary import check_embedded, check_vocabulary
 from likra.errors import InputError
@@ -82,8 +84,13 @@ class Base:
         """Refuse token ids that the model has no embedding for (InputError)."""
         check_embedded(self.tokenizer, ids, self.rows, self.name)
 
+    def check_style(self, style: str) -> None:
+        """Refuse a prompt template that needs a chat template where the tokenizer has none (InputError)."""
+        if isinstance(template(style), Chat):
+            check_chat(self.tokenizer)
+
     def encode_pairs(
-        self, context: str, completions: Sequence[str], max_length: int | None = None
+        self, context: Context, completions: Sequence[str], max_length: int | None = None
     ) -> list[TokenizedExample]:
         """`likra.data.encode_pairs` for this model.
 
@@ -95,7 +102,7 @@ class Base:
             self.check(pair.context + pair.completion)
         return pairs
 
-    def encode_pair(self, context: str, completion: str) -> TokenizedExample:
+    def encode_pair(self, context: Context, completion: str) -> TokenizedExample:
         """`encode_pairs` of one completion."""
         [pair] = self.encode_pairs(context, [completion])
         return pair

@@ -70,6 +70,11 @@ class Evaluation:
         """method -> accuracy with its interval."""
         return {method: accuracy(value) for method, value in self.credits.items()}
 
+    @property
+    def count(self) -> int:
+        """Number of questions."""
+        return len(next(iter(self.credits.values())))
+
     def compare(self, first: str, second: str) -> Comparison:
         """Paired test of two methods."""
         return mcnemar(self.credits[first], self.credits[second])
@@ -77,7 +82,7 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """JSON of the accuracies."""
         return {
-            "questions": len(self.likelihoods.questions),
+            "questions": self.count,
             "weight": self.weight,
             "normalization": self.normalization,
             "precision": self.likelihoods.meta.get("precision"),

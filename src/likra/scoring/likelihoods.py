@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from likra.data.canonical import canonical
 from likra.data.question import Question
-from likra.data.templates import answer_text
+from likra.data.templates import scored_texts
 from likra.errors import InputError
 from likra.utils.files import new_file
 
@@ -99,7 +99,7 @@ class Likelihoods:
     def once(self, scores_QC: Floats) -> Floats:
         """Scores [..., Q, C] of answers instead of candidates: the first with a text has the best score of all its
         copies, which hold NaN, as places without a candidate do. (Copies differ only in the style `verbatim`, where
-        the space at an end of a text is read.)
+        the space at an end of a text is read, and in `options`, where each has its own letter.)
         """
         copy_QC = self.distinct_QC != np.arange(self.distinct_QC.shape[1])
         once_QC = np.where(copy_QC, np.nan, scores_QC)
@@ -110,7 +110,7 @@ class Likelihoods:
 
     @property
     def characters_QC(self) -> Ints:
-        """[Q, C] characters of each candidate as it is worded, without the space that separates it from its prompt."""
+        """[Q, C] characters of what is scored of each candidate (in `options` a letter), less the space before."""
         return self._lengths(len)
 
     @property
@@ -122,7 +122,7 @@ class Likelihoods:
         style = self.meta.get("style", "")
         lengths = np.zeros(self.tokens_QC.shape, dtype=np.int64)
         for row, question in enumerate(self.questions):
-            lengths[row, : len(question.choices)] = [measure(answer_text(style, choice)) for choice in question.choices]
+            lengths[row, : len(question.choices)] = [measure(text) for text in scored_texts(style, question)]
         return lengths
 
     @property

@@ -10,7 +10,7 @@ from likra.data.negatives import negatives as make_negatives
 from likra.data.negatives import positives as make_positives
 from likra.data.overlap import sketch
 from likra.data.question import Example, Question
-from likra.data.sources import Source, right_answers
+from likra.data.sources import Source, in_style_of, right_answers
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
 from likra.errors import InputError
@@ -66,7 +66,7 @@ class TrainingSet:
             base: Whose tokenizer is used.
             adapters: `positive`, `negative`, or both.
             data: A source (its training split is used), questions, or unpaired examples.
-            style: Prompt template of data that is not a source.
+            style: The adapters' prompt template: of data that is not a source, and see `in_style_of`.
             negatives: Kind of negatives, one of `likra.data.NEGATIVE_KINDS`.
             unrelated: Answers for `negatives="unrelated"`.
             limit: Use only so many training questions (of unpaired data: examples of each label), drawn by `seed`.
@@ -76,8 +76,11 @@ class TrainingSet:
         Raises:
             InputError: The data cannot train these adapters.
         """
+        if isinstance(data, Source):
+            data = in_style_of(data, style)
+            style = data.style
         name, items = _items(data)
-        style = data.style if isinstance(data, Source) else style
+        base.check_style(style)
         if limit is not None and limit < 1:
             raise InputError(f"limit must be 1 or more, got {limit}.")
         if not items:

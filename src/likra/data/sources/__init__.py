@@ -2,6 +2,7 @@
 
 from likra.data.sources.benchmarks import HUB
 from likra.data.sources.loading import load
+from likra.data.sources.restyle import in_style_of, restyled
 from likra.data.sources.source import SPLITS, Source, answers, right_answers
 
-__all__ = ["HUB", "SPLITS", "Source", "answers", "load", "right_answers"]
+__all__ = ["HUB", "SPLITS", "Source", "answers", "in_style_of", "load", "restyled", "right_answers"]

@@ -165,7 +165,7 @@ def _identified(name: str, questions: list[Question]) -> list[Question]:
 
 def _check(item: Question | Example) -> None:
     """Raise UnicodeEncodeError if JSON's escapes made something that is not text, Unusable if all choices are one."""
-    texts = (item.text, *item.choices) if isinstance(item, Question) else (item.prompt, item.completion)
+    texts = (item.text, *item.choices) if isinstance(item, Question) else (str(item.prompt), item.completion)
     "".join(texts).encode()
     if isinstance(item, Question) and len(item.choices) > 1 and len(set(map(canonical, item.choices))) == 1:
         raise Unusable("all of its choices are the same text")  # BLiMP has such pairs

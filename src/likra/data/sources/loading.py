@@ -8,28 +8,34 @@ from likra.data.sources.benchmarks import HUB, arc_paper
 from likra.data.sources.collect import collect
 from likra.data.sources.files import file_records, folder_records, holds_data
 from likra.data.sources.hub import hub_records
+from likra.data.sources.restyle import restyled
 from likra.data.sources.source import Source
 from likra.data.sources.splits import split_of
+from likra.data.templates import template
 from likra.errors import InputError
 from likra.utils.embedded import embedded_questions
 
 logger = logging.getLogger(__name__)
 
 
-def load(source: str) -> Source:
+def load(source: str, style: str | None = None) -> Source:
     """Load the questions of a source.
 
     Args:
         source: The name of a benchmark (see `HUB`) or of an embedded source, `hf:owner/name[:configuration]`, or a
             file or folder (JSONL, JSON, CSV, Parquet) whose form is recognised by its fields.
+        style: Prompt template, one of `likra.data.TEMPLATES`; default: that of the form.
 
     Raises:
-        InputError: The source is missing, of no known form, or has a record that breaks its form's rules.
+        InputError: The source is missing, of no known form, or has a record that breaks its form's rules; or the
+            template is unknown or not for such data.
 
     >>> source = load("world")
     >>> source.style, len(source.questions["test"])
     ('qa', 240)
     """
+    if style is not None:
+        template(style)
     found = _load(source)
     known = {question.asked for question in found.questions.get("train", [])}
     for split, questions in found.questions.items():
@@ -42,7 +48,7 @@ def load(source: str) -> Source:
                 len(questions),
                 split,
             )
-    return found
+    return found if style is None else restyled(found, style)
 
 
 def _load(source: str) -> Source:

@@ -16,10 +16,11 @@ class Source:
     Attributes:
         name: Its name, as the user gave it.
         form: Name of the form that was recognised.
-        style: Prompt style of that form.
+        style: Prompt style of that form, or the one that a user chose in its place.
         questions: split -> questions whose right answer is known.
         examples: split -> examples, for unpaired data only (then `questions` is empty).
         skipped: reason -> how many records were left out for it.
+        chosen: Whether a user chose the style (`load(..., style=...)`).
 
     >>> source = Source("mine", "likra", "qa", {"test": [Question("1", "Which gas?", ("oxygen", "argon"), 0)]})
     >>> source.default_split, len(source.split(None)), source.unpaired, source.right_only
@@ -32,6 +33,7 @@ class Source:
     questions: dict[str, list[Question]] = field(default_factory=dict)
     examples: dict[str, list[Example]] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
+    chosen: bool = False
 
     @property
     def unpaired(self) -> bool:

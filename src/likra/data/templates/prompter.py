@@ -7,11 +7,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from likra.data.conversation import Context
 from likra.data.question import Question
-from likra.data.templates.template import Template, template, word
+from likra.data.templates.template import Template, template
 from likra.errors import InputError
-
-SHOT_DELIMITER = "\n\n"
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,16 @@ class Prompter:
         """
         return template(self.style)
 
-    def pairs(self, question: Question) -> list[tuple[str, str]]:
+    def pairs(self, question: Question) -> list[tuple[Context, str]]:
         """One (context, completion) pair per choice."""
-        examples = self._examples(question)
         asked = dataclasses.replace(question, text=self.instead[question.id]) if self.instead is not None else question
-        worded = (word(self.style, asked, choice) for choice in range(len(question.choices)))
-        return [(examples + context, completion) for context, completion in worded]
+        used, shots = self.template, self._examples(question)
+        return [(used.after(shots, context), completion) for context, completion in used.pairs(asked)]
 
-    def _examples(self, question: Question) -> str:
+    def _examples(self, question: Question) -> list[tuple[Context, str]]:
+        """Contexts of solved questions, with their right completions."""
         if not self.shots:
-            return ""
+            return []
         if self.sampled:
             seed = hashlib.sha256(question.id.encode()).hexdigest()
             drawn: Sequence[Question] = random.Random(seed).sample(self.pool, self.shots + 1)
@@ -87,5 +86,4 @@ class Prompter:
                 f"shots is {self.shots}, but the examples for {question.name} would ask the same as it, or have no "
                 "answer; use fewer, or give more training questions, with answers."
             )
-        solved = (word(self.style, shot, shot.answer) for shot in shots if shot.answer is not None)
-        return "".join(context + completion + SHOT_DELIMITER for context, completion in solved)
+        return [self.template.pairs(shot)[shot.answer] for shot in shots if shot.answer is not None]

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 from transformers.pytorch_utils import Conv1D
 
+from likra.data.conversation import Context
 from likra.data.tokens import TokenizedExample
 from likra.errors import InputError
 from likra.lab.rivals._methods import Encoded, Training, check_trl
@@ -31,7 +32,7 @@ _ROWS = 32  # sequences that the reward head reads at a time
 class Triple:
     """A prompt with a right and a wrong completion, each with the space that separates it from the prompt."""
 
-    prompt: str
+    prompt: Context
     right: str
     wrong: str
 

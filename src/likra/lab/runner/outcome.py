@@ -33,7 +33,7 @@ class Outcome:
     """
 
     def __init__(self, plan: Plan, store: Store, task: Task, jobs: Sequence[dict[int, Job]]) -> None:
-        self.plan, self.task = plan, task
+        self.plan, self.task, self._store = plan, task, store
         #: For each kind of job: the folder of each seed.
         self.folders = [
             [seed_folder(store.path(job), job["seeds"], seed) for seed, job in by_seed.items()] for by_seed in jobs
@@ -43,6 +43,10 @@ class Outcome:
             for (seed, job), folder in zip(by_seed.items(), folders, strict=True):
                 for head in (*job.get("heads", ()), BASE):
                     self._folders.setdefault((head, seed), folder)
+
+    def beside(self, task: Task, jobs: Sequence[dict[int, Job]]) -> "Outcome":
+        """The heads of another task with the same test questions, in the same store."""
+        return Outcome(self.plan, self._store, task, jobs)
 
     def table(self, head: str, seed: int, size: int, test: str = "own") -> Likelihoods:
         """The table that one head of one seed stands in."""

@@ -52,6 +52,7 @@ class Task:
         shots: Solved training questions before each test question, the same for all.
         unrelated: Source of `unrelated` negatives.
         reworded: Source that has the test questions, by id, with every choice reworded; None where there is none.
+        style: Prompt template, in place of that of the data's form.
         memory: Bytes that training and reading may take beside the model; None: a share of what is free.
         to: Other sources whose test questions the heads are judged on too (`elsewhere`).
         blind: Whether heads learn the answers with the question removed from their prompts.
@@ -64,6 +65,7 @@ class Task:
     shots: int = 0
     unrelated: str = "world"
     reworded: str | None = None
+    style: str | None = None
     memory: int | None = None
     to: tuple[str, ...] = ()
     blind: bool = False
@@ -83,6 +85,8 @@ class Task:
                 del named[name]
         if not self.blind:
             del named["blind"]
+        if self.style is None:
+            del named["style"]
         return {
             "task": named,
             "model": self.model,
@@ -117,7 +121,7 @@ class Task:
 
     @property
     def source(self) -> Source:
-        return _source(self.data)
+        return _source(self.data, self.style)
 
     def base(self) -> "Base":
         """The model; kept in memory for the next job."""
@@ -253,8 +257,8 @@ class Task:
 
 
 @lru_cache(maxsize=16)
-def _source(name: str) -> Source:
-    return load(name)
+def _source(name: str, style: str | None = None) -> Source:
+    return load(name, style)
 
 
 @lru_cache(maxsize=1)

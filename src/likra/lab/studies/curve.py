@@ -6,8 +6,12 @@ import pandas as pd
 from likra.data.controls import BLIND, CONTROLS
 from likra.lab.report import canvas
 from likra.lab.report.text import QUESTIONS, Section, accuracies, p_value, pivot, plain, points
+from likra.lab.runner.jobs import Job
+from likra.lab.runner.options import OPTIONS_TITLES, options_credits, options_jobs
 from likra.lab.runner.outcome import METHODS, Outcome
+from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, one, pick
+from likra.lab.runner.task import Task
 from likra.lab.studies._controls import add_controls, control_tables
 from likra.lab.study import Study, study
 from likra.scoring.bootstrap import paired_p_value
@@ -32,6 +36,9 @@ class Curve(Study):
     title = "Learning curves"
     tests = ("own", *CONTROLS)
 
+    def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
+        return [plan.pair(task), *options_jobs(plan, task)]
+
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         plan, drawn = outcome.plan, outcome.drawn
         means: dict[tuple[str, int], Floats] = {}
@@ -43,6 +50,9 @@ class Curve(Study):
                 sheet.add_seeds("accuracy", credit_SQ, plan.seeds, method=method, size=size)
         for size in plan.sizes:
             add_controls(outcome, sheet, size, {method: means[method, size] for method in METHODS})
+            for method, credit_SQ in options_credits(outcome, size).items():
+                sheet.add("accuracy", drawn.means(credit_SQ), method=method, size=size, count=credit_SQ.shape[1])
+                sheet.add_seeds("accuracy", credit_SQ, plan.seeds, method=method, size=size)
         for method, other in (("likra", "sft"), ("likra", "base_likra"), ("sft", "base"), ("likra", "base")):
             for size in plan.sizes:
                 p = paired_p_value(outcome.credit(method, size), outcome.credit(other, size))
@@ -64,6 +74,10 @@ class Curve(Study):
         at = canvas.size_axis(axes, canvas.sizes_of(accuracy))
         for method in METHODS:
             canvas.method_line(axes, at, canvas.by_size(accuracy, method=method), method)
+        for (method, title), marker in zip(OPTIONS_TITLES.items(), ("", "v"), strict=True):
+            some = canvas.by_size(accuracy, method=method)
+            if not some.empty:
+                canvas.line(axes, at, some, label=title, colour=canvas.GREEN, marker=marker)
         blind = canvas.by_size(pick(rows, quantity="control", test=BLIND), method="likra")
         if not blind.empty:
             title = f"{METHOD_TITLES['likra']}, blind"
@@ -105,7 +119,8 @@ class Curve(Study):
             _DIFFERENCES,
             lambda row: f"{points(row)}, {p_value(row)}",
         )
-        return Section(sentences, [accuracies(rows, METHOD_TITLES), *control_tables(rows), differences])
+        tables = [accuracies(rows, METHOD_TITLES | OPTIONS_TITLES), *control_tables(rows), differences]
+        return Section(sentences, tables)
 
 
 def add_jump(

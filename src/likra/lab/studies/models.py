@@ -5,8 +5,12 @@ import pandas as pd
 from likra.data.controls import CONTROLS
 from likra.lab.report import canvas
 from likra.lab.report.text import Section, accuracies, p_value, points, short
+from likra.lab.runner.jobs import Job
+from likra.lab.runner.options import OPTIONS_TITLES, options_credits, options_jobs
 from likra.lab.runner.outcome import METHODS, Outcome
+from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, pick
+from likra.lab.runner.task import Task
 from likra.lab.studies._controls import add_controls, control_tables
 from likra.lab.study import Study, pairs_of, study
 from likra.scoring.bootstrap import paired_p_value
@@ -19,11 +23,14 @@ class Models(Study):
     title = "Base models and benchmarks"
     tests = ("own", *CONTROLS)
 
+    def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
+        return [plan.pair(task), *options_jobs(plan, task)]
+
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         drawn, size = outcome.drawn, outcome.plan.sizes[-1]
-        credits = {method: outcome.credit(method, size) for method in METHODS}
+        credits = {method: outcome.credit(method, size) for method in METHODS} | options_credits(outcome, size)
         means = {method: drawn.means(credit_SQ) for method, credit_SQ in credits.items()}
-        for method in METHODS:
+        for method in credits:
             count = credits[method].shape[1]
             sheet.add("accuracy", means[method], method=method, size=size, count=count)
             sheet.add_seeds("accuracy", credits[method], outcome.plan.seeds, method=method, size=size)
@@ -62,4 +69,4 @@ class Models(Study):
             first, _, other = row["method"].partition("-")
             titles = f"{METHOD_TITLES[first]} minus {METHOD_TITLES[other]}"
             sentences.append(f"{titles}: {points(row)} points, {p_value(row)}.")
-        return Section(sentences, [accuracies(rows, METHOD_TITLES), *control_tables(rows)])
+        return Section(sentences, [accuracies(rows, METHOD_TITLES | OPTIONS_TITLES), *control_tables(rows)])

@@ -8,6 +8,7 @@ from likra.lab.report.text import Section, Table, accuracies, p_value, points, s
 from likra.lab.rival import RIVALS, Method
 from likra.lab.runner.cost import Cost
 from likra.lab.runner.jobs import Job
+from likra.lab.runner.options import OPTIONS_TITLES, options_credits, options_jobs, options_outcome
 from likra.lab.runner.outcome import Outcome, credits
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, one, pick
@@ -20,6 +21,10 @@ from likra.scoring.scores import METHOD_TITLES, normalise, ratio
 _WORK = "likra.lab.rivals._jobs"
 _BASE, _SFT = Method("base", METHOD_TITLES["base"]), Method("sft", METHOD_TITLES["sft"], 2, "right")
 _BASE_LIKRA = Method("base_likra", METHOD_TITLES["base_likra"], 2, "wrong", readings=2)
+_OPTIONS = (
+    Method("base_options", OPTIONS_TITLES["base_options"]),
+    Method("sft_options", OPTIONS_TITLES["sft_options"], 2, "right"),
+)
 _LIKRA = Method("likra", METHOD_TITLES["likra"], 2, "both", readings=2)
 #: The methods that are drawn against size.
 _SHOWN = ("likra", "base_likra", "sft", "dpo_reward", "nca_reward", "kto_reward", "reward", "unlikelihood")
@@ -29,7 +34,7 @@ def methods() -> dict[str, Method]:
     """All methods: those without training, those with it, and Likra."""
     theirs = [method for name in RIVALS.names() for method in RIVALS[name].methods]
     free, trained = ([method for method in theirs if bool(method.training) is costs] for costs in (False, True))
-    return {method.name: method for method in (_BASE, *free, _SFT, *trained, _BASE_LIKRA, _LIKRA)}
+    return {method.name: method for method in (_BASE, *free, _SFT, *_OPTIONS, *trained, _BASE_LIKRA, _LIKRA)}
 
 
 @study("rivals")
@@ -52,15 +57,19 @@ class Rivals(Study):
                 for name, module in modules.items()
                 if name not in beside
             ),
+            *options_jobs(plan, task),
         ]
 
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         plan, known = outcome.plan, methods()
         cost = Cost.load(outcome.folders[0][0])
+        listing = options_outcome(outcome)
+        of_options = Cost.load(listing.folders[0][0]) if listing else cost
         for size in plan.sizes:
             scores = _scores(outcome, size, known)
             example = outcome.table(BASE, plan.seeds[0], size)
             found = {method: credits(np.stack(values), example) for method, values in scores.items()}
+            found |= options_credits(outcome, size)
             drawn = outcome.drawn
             means = {method: drawn.means(credit_SQ) for method, credit_SQ in found.items()}
             for method in (name for name in known if name in found):
@@ -69,9 +78,10 @@ class Rivals(Study):
                 sheet.add_seeds("accuracy", found[method], plan.seeds, **labels)
                 lead, p = means["likra"] - means[method], paired_p_value(found["likra"], found[method])
                 sheet.add("difference", lead, method=f"likra-{method}", size=size, p=p)
-                training = _training(cost, known[method], size / plan.sizes[-1])
+                own = of_options if method in OPTIONS_TITLES else cost
+                training = _training(own, known[method], size / plan.sizes[-1])
                 sheet.add("training_gflops", training, **labels)
-                sheet.add("judging_gflops", known[method].readings * cost.flops / 1e9, **labels)
+                sheet.add("judging_gflops", known[method].readings * own.flops / 1e9, **labels)
 
     def draw(self, rows: pd.DataFrame) -> list[canvas.Drawn]:
         titles = {name: method.title for name, method in methods().items()}
@@ -140,7 +150,7 @@ def _scores(outcome: Outcome, size: int, known: dict[str, Method]) -> dict[str, 
             "base_likra": ratio(base, negative, plan.weight),
             "likra": ratio(positive, negative, plan.weight),
         }
-        folders = {name: of_seed[place] for name, of_seed in zip(names, others, strict=True)}
+        folders = {name: of_seed[place] for name, of_seed in zip(names, others, strict=False)}  # others follow
         for name in RIVALS.names():
             scores |= RIVALS[name].scores(folders.get(name, pair), size, table)
         for method, scores_QC in scores.items():

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from likra.data.conversation import Context
 from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
 from likra.engine.loglikelihood import score
+from likra.errors import InputError
 from likra.lab.runner.heads import keep_pair, stack_of
 from likra.lab.runner.jobs import Note
 from likra.lab.runner.learning import ByQuestion, train_to_sizes
@@ -89,7 +91,7 @@ class _Probe:
         asked = task.drawn(min(PROBED, len(task.source.questions["train"])), 0)
         prompts = [prompter.pairs(question)[0][0] for question in asked]
         opened = {
-            side: np.mean([self._states([text + prompt for prompt in prompts]) for text in texts], axis=0)
+            side: np.mean([self._states([_after(text, prompt) for prompt in prompts]) for text in texts], axis=0)
             for side, texts in voices.items()
         }
         self._reliable_QLD = opened["reliable"]
@@ -126,7 +128,7 @@ class _Probe:
         along_QL = ((states_QLD - self._reliable_QLD) * self.axis_LD).sum(-1) / (self.axis_LD**2).sum(-1)
         return {"position": along_QL.mean(axis=0).tolist()}
 
-    def _states(self, prompts: Sequence[str], stack: HeadStack | None = None, head: str = BASE) -> Floats:
+    def _states(self, prompts: Sequence[Context], stack: HeadStack | None = None, head: str = BASE) -> Floats:
         """[Q, L, D] hidden states out of each block, at each prompt's last token."""
         pairs = [self.base.encode_pair(prompt, " a") for prompt in prompts]
         found = []
@@ -203,13 +205,24 @@ def _named(task: Task, voices: dict[str, list[str]]) -> dict[str, list[float]]:
     }
 
 
+def _after(text: str, context: Context) -> Context:
+    """A prompt that opens with some text.
+
+    Raises:
+        InputError: It is a conversation, which a chat template opens.
+    """
+    if not isinstance(context, str):
+        raise InputError("style must be one whose prompts are text in the study mechanism, which opens them with text.")
+    return text + context
+
+
 def _opened(task: Task, text: str, test: Sequence[Question], prompter: Prompter) -> Floats:
     """[Q, C] log-likelihoods of the base where every prompt opens with some text."""
 
     @dataclasses.dataclass(frozen=True)
     class Opened(Prompter):
-        def pairs(self, question: Question) -> list[tuple[str, str]]:
-            return [(text + context, completion) for context, completion in super().pairs(question)]
+        def pairs(self, question: Question) -> list[tuple[Context, str]]:
+            return [(_after(text, context), completion) for context, completion in super().pairs(question)]
 
     opened = Opened(prompter.style, prompter.shots, prompter.pool, prompter.sampled)
     return score(task.base(), None, test, opened, memory=task.memory).head(BASE)
