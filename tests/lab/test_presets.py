@@ -104,7 +104,7 @@ def test_every_task_of_the_paper_reads_its_data(local: dict[str, str], tmp_path:
 def test_a_preset_names_what_can_be_replaced() -> None:
     with pytest.raises(InputError, match="no such model or source; it has"):
         preset("paper", {"arc-challenge": "somewhere"})
-    with pytest.raises(InputError, match="must be one of world, blimp, paper"):
+    with pytest.raises(InputError, match="must be one of world, blimp, real, paper"):
         preset("papers")
 
 

@@ -18,9 +18,9 @@ def reproduce(
     preset: Annotated[
         str,
         typer.Option(
-            help="world: every study on the embedded model, 20 minutes on two cores. blimp: curve, likelihoods, "
-            "weights and "
-            "rivals on BLiMP and a small language model. paper: the paper itself, for a GPU and the hub.",
+            help="world: every study on the embedded model, half an hour on two cores. real: SmolLM2-135M on ARC and "
+            "HellaSwag, with controls, rivals and transfer, some hours on two cores. blimp: curve, likelihoods, weights "
+            "and rivals on BLiMP and a small language model. paper: the paper itself, for a GPU and the hub.",
             show_default=False,
         ),
     ],
@@ -38,7 +38,10 @@ def reproduce(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="blimp: another model, in place of the preset's own.", metavar="MODEL")
+        str | None,
+        typer.Option(
+            help="blimp, real: another model, or a file of the same, in place of the preset's own.", metavar="MODEL"
+        ),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds. [default: the preset's]")] = None,
     dry_run: Annotated[

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from likra.errors import InputError
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.task import Task
+from likra.lab.study import STUDIES
 from likra.lab.world import WORLD
 from likra.training.config import TrainingConfig
 from likra.utils.embedded import embedded_models
@@ -41,19 +42,21 @@ def preset(name: str, replaced: Mapping[str, str] | None = None, model: str | No
     if name not in PRESETS:
         raise InputError(f"--preset {name}: must be one of {', '.join(PRESETS)}.")
     found = PRESETS[name]()
-    names = {text for _, plan in found.plans for task in plan.tasks for text in (task.model, task.data, task.unrelated)}
+    tasks = [task for _, plan in found.plans for task in plan.tasks]
+    names = {text for task in tasks for text in (task.model, task.data, task.unrelated, *task.to)}
     replaced = replaced or {}
     for wrong in sorted(set(replaced) - names):
         raise InputError(
             f"--with {wrong}=...: the preset has no such model or source; it has {', '.join(sorted(names))}."
         )
 
-    if model is not None and len({task.model for _, plan in found.plans for task in plan.tasks}) > 1:
+    if model is not None and len({task.model for task in tasks}) > 1:
         raise InputError(f"--model {model}: the preset {name} is about several models; use --with for copies of them.")
 
     def swapped(task: Task) -> Task:
         own, data, unrelated = (replaced.get(text, text) for text in (task.model, task.data, task.unrelated))
-        return dataclasses.replace(task, model=model or own, data=data, unrelated=unrelated)
+        to = tuple(replaced.get(text, text) for text in task.to)
+        return dataclasses.replace(task, model=model or own, data=data, unrelated=unrelated, to=to)
 
     plans = tuple(
         (study, dataclasses.replace(plan, tasks=tuple(map(swapped, plan.tasks)))) for study, plan in found.plans
@@ -79,13 +82,15 @@ def _world() -> Preset:
     on_controls = (("coverage", dataclasses.replace(three, tasks=controls)),) if controls else ()
     ladder = (task("world-tiny"), task("world-small"), task(WORLD))
     return Preset(
-        "the embedded model, a model organism: every study, in at most 20 minutes on two cores",
+        "the embedded model, a model organism: every study",
         (
             ("curve", main),
             ("models", dataclasses.replace(main, tasks=ladder)),
             ("likelihoods", main),
             ("weights", main),
             ("negatives", three),
+            ("epochs", three),
+            ("controls", three),
             ("rivals", dataclasses.replace(three, sizes=(0, 8, 32, 128, 512))),
             ("distractors", three),
             ("coverage", main),
@@ -139,8 +144,48 @@ def _paper() -> Preset:
             ("likelihoods", plan),
             ("weights", plan),
             ("negatives", plan),
+            ("controls", plan),
+            ("epochs", plan),
+            ("rivals", dataclasses.replace(plan, sizes=(0, 64, 256, 1024))),
+            ("mechanism", dataclasses.replace(plan, sizes=(0, 64, 256))),
         ),
     )
 
 
-PRESETS = {"world": _world, "blimp": _blimp, "paper": _paper}
+#: The model of the preset `real`; and how many test questions each accuracy of it is measured on.
+REAL, REAL_QUESTIONS = "HuggingFaceTB/SmolLM2-135M-Instruct", 300
+
+
+def _real() -> Preset:
+    # Chosen before anything was looked at: what two cores can do. The paper's recipe, but no examples in the prompt.
+    def task(data: str, unrelated: str) -> Task:
+        return Task(REAL, data, {"dtype": "float32"}, limit=REAL_QUESTIONS, unrelated=unrelated)
+
+    arc, hellaswag = task("arc-paper", "hellaswag"), task("hellaswag", "arc-paper")
+    plan = Plan((arc,), sizes=(0, 64, 128, 256, 512, 1024), seeds=(0, 1, 2))
+    first = dataclasses.replace(plan, seeds=(0,))  # for what is looked at once: the heads of the curve's first seed
+    of_hellaswag = Plan((hellaswag,), sizes=(0, 64, 128, 256, 512), seeds=(0, 1, 2))
+    few = dataclasses.replace(plan, sizes=(0, 64, 256))
+    splits = tuple(dataclasses.replace(arc, data=name) for name in ("arc-challenge", "arc-easy"))
+    there_and_back = STUDIES["controls"].configure(dataclasses.replace(plan, tasks=splits, sizes=(0, 256)))
+    return Preset(
+        "a real model, SmolLM2-135M-Instruct, on ARC and HellaSwag: curve, controls, rivals, transfer, mechanism",
+        (
+            ("curve", plan),
+            ("likelihoods", plan),
+            ("weights", plan),
+            ("curve", of_hellaswag),
+            ("likelihoods", of_hellaswag),
+            ("weights", of_hellaswag),
+            ("rivals", few),
+            ("controls", plan),
+            ("controls", there_and_back),
+            ("negatives", dataclasses.replace(first, options={"kinds": ("incorrect", "irrelevant", "unrelated")})),
+            ("epochs", dataclasses.replace(first, sizes=(0, 256))),
+            ("mechanism", dataclasses.replace(first, sizes=(0, 64, 256))),
+            ("calibration", plan),
+        ),
+    )
+
+
+PRESETS = {"world": _world, "blimp": _blimp, "real": _real, "paper": _paper}

@@ -9,6 +9,7 @@ from likra.lab.runner.outcome import Outcome
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.task import POSITIVE, Task
 from likra.scoring.likelihoods import Floats
+from likra.utils.embedded import embedded_models
 
 STYLE = "options"
 
@@ -42,8 +43,8 @@ def _listing(task: Task) -> Task:
 
 def _has_options(task: Task, dry: bool) -> bool:
     """Whether questions of a task have choices that a prompt can list, and its own prompts do not list them."""
-    if task.style == STYLE:
-        return False
+    if task.style == STYLE or task.model in embedded_models():
+        return False  # an embedded model has never seen a letter before an option
     if dry:
         return task.data not in _WITHOUT
     source = dataclasses.replace(task, style=None).source
