@@ -86,6 +86,7 @@ def model_card(
     )
     environment.filters |= {
         "percent": _percent,
+        "points": _points,
         "literal": _literal,
         "shell": shlex.quote,
         "public": _public,
@@ -214,6 +215,11 @@ def _layers(targets: str | Sequence[str] | None) -> str:
 def _percent(value: dict[str, float]) -> str:
     """An accuracy in percent, with its interval."""
     return "{accuracy:.1f} ({low:.1f} to {high:.1f})".format(**{key: 100 * share for key, share in value.items()})
+
+
+def _points(value: dict[str, float]) -> str:
+    """A difference of accuracies in points, with its interval."""
+    return "{value:.1f} ({low:.1f} to {high:.1f})".format(**{key: 100 * share for key, share in value.items()})
 
 
 def _literal(value: str | Sequence[str]) -> str:

@@ -23,7 +23,7 @@ class Prompter:
         shots: Number of few-shot examples in the prompt.
         pool: Questions that the examples are taken from (the source's training split).
         sampled: False: the first `shots` of the pool for every question. True: drawn per question, by its id.
-        instead: Question's id -> the text that is asked in place of its own, after the same examples
+        instead: Question -> the text that is asked in place of its own, after the same examples
             (`likra.data.controls`); None: its own.
 
     Raises:
@@ -39,7 +39,7 @@ class Prompter:
     shots: int = 0
     pool: Sequence[Question] = ()
     sampled: bool = False
-    instead: Mapping[str, str] | None = None
+    instead: Mapping[Question, str] | None = None
 
     def __post_init__(self) -> None:
         if self.shots < 0:
@@ -64,7 +64,7 @@ class Prompter:
     def pairs(self, question: Question) -> list[tuple[str, str]]:
         """One (context, completion) pair per choice."""
         examples = self._examples(question)
-        asked = dataclasses.replace(question, text=self.instead[question.id]) if self.instead is not None else question
+        asked = dataclasses.replace(question, text=self.instead[question]) if self.instead is not None else question
         worded = (word(self.style, asked, choice) for choice in range(len(question.choices)))
         return [(examples + context, completion) for context, completion in worded]
 
