@@ -195,8 +195,8 @@ def _show(result: "Evaluation", split: str, divided_by: str) -> None:
         if gain := result.reading_gain.get(method):
             row += [f"{gain.value:+.4f}", f"{gain.low:+.4f} to {gain.high:+.4f}"]
         table.add_row(*row)
-    if value := result.shallow:
-        table.add_row("Shallow", f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}")
+    if shallow := result.shallow:
+        table.add_row("Shallow", f"{shallow.value:.4f}", f"{shallow.low:.4f} to {shallow.high:.4f}")
     options.show_table(table)
     if result.controls:
         console.print(_conclusion(result))
