@@ -54,7 +54,7 @@ def paired_difference(first_Q: Floats, second_Q: Floats) -> Estimate:
     >>> import numpy as np
     >>> found = paired_difference(np.array([1.0, 1.0, 0.0, 0.5]), np.array([0.0, 1.0, 0.0, 0.0]))
     >>> found.value, round(found.low, 3), round(found.high, 3)
-    (0.375, -0.295, 0.795)
+    (0.375, -0.304, 0.804)
 
     Raises:
         ValueError: The two are not of the same questions.
