@@ -248,6 +248,7 @@ class Likra:
         self,
         data: str | Source | Sequence[Question],
         *,
+        controls: bool = False,
         scoring: Scoring | None = None,
         runtime: Runtime = RUNTIME,
         **which: Unpack[Selection],
@@ -256,11 +257,18 @@ class Likra:
 
         Args:
             data: A source's name, a loaded source, or questions.
+            controls: Also without the question, with another one, and by the look of the answers (`Evaluation`).
             scoring, runtime: Weight and normalization; memory, cache and progress.
             **which: Which of the questions, after which examples (split, limit, shots, sampled_shots, few_shot).
         """
-        questions, prompter = few_shot.with_few_shot(loaded(data), self.style, **which)
-        return self._judge.evaluation(self.likelihoods(questions, prompter, runtime=runtime), scoring)
+        source, seed = loaded(data), self.training_config.seed
+        questions, prompter = few_shot.with_few_shot(source, self.style, **which)
+        answers = provenance.answers(self.training, source, questions, seed) if controls else None
+
+        def read(worded: Sequence[Prompter]) -> list[Likelihoods]:
+            return [self.likelihoods(questions, one, runtime=runtime) for one in worded]
+
+        return self._judge.evaluate(questions, prompter, read, scoring, answers)
 
     @alone_with_base
     def calibrate(

@@ -62,7 +62,8 @@ def evaluate(folder: Path, *more: str) -> str:
 
 
 def test_a_repetition_loads_no_model_and_prints_the_same(folder: Path, loaded: list[str]) -> None:
-    for more in ([], ["--json"], ["--weight", "0.5"], ["--normalisation", "token", "--limit", "5"]):
+    some = ["--normalisation", "token", "--limit", "5"]
+    for more in ([], ["--json"], ["--weight", "0.5"], some, ["--controls"], ["--controls", "--json", *some]):
         fresh = evaluate(folder, *more, "--no-cache")
         assert evaluate(folder, *more) == fresh
         loaded.clear()
@@ -73,6 +74,18 @@ def test_a_repetition_loads_no_model_and_prints_the_same(folder: Path, loaded: l
     loaded.clear()
     evaluate(folder, "--save-likelihoods", str(two))
     assert not loaded and one.read_bytes() == two.read_bytes()
+
+
+def test_controls_are_read_by_one_model_and_only_those_that_are_not_kept(folder: Path, loaded: list[str]) -> None:
+    evaluate(folder)
+    evaluate(folder, "--controls", "--save-likelihoods", str(folder / "one.parquet"))
+    assert len(loaded) == 2
+    evaluate(folder, "--controls", "--weight", "0.5", "--save-likelihoods", str(folder / "two.parquet"))
+    evaluate(folder)
+    assert len(loaded) == 2
+    tables = {name: (folder / f"one{name}.parquet").read_bytes() for name in ("", ".blind", ".shuffled")}
+    assert len({*tables.values()}) == 3
+    assert tables == {name: (folder / f"two{name}.parquet").read_bytes() for name in tables}
 
 
 def _weight(folder: Path) -> None:

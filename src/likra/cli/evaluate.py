@@ -2,6 +2,8 @@
 
 import datetime
 import json as jsonlib
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +47,14 @@ def evaluate(
     weight: options.Weight = None,
     normalization: options.Norm = "raw",
     min_confidence: options.MinConfidence = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Also evaluate without the question (blind), with another one's (shuffled), and by a classifier of "
+            "the answers alone (shallow): how much of the accuracy comes from reading the question.",
+        ),
+    ] = False,
     json: options.Json = False,
     save_likelihoods: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keep every candidate's likelihoods as Parquet.")
@@ -74,6 +84,7 @@ def evaluate(
     On several GPUs: `accelerate launch -m likra eval ...` (or torchrun); each process reads its share of the questions.
     """
     from likra.data import load
+    from likra.data.controls import CONTROLS
     from likra.data.overlap import overlaps
     from likra.data.sources import in_style_of
     from likra.data.templates import TEMPLATES
@@ -86,14 +97,16 @@ def evaluate(
         check_writable(save_likelihoods)
         if save_likelihoods.suffix != ".parquet":
             raise InputError(f"{save_likelihoods}: the table is a Parquet file; let its name end in .parquet.")
-        if save_likelihoods.is_dir():
-            raise InputError(f"{save_likelihoods}: is a folder; --save-likelihoods takes a file name.")
+        for file in [save_likelihoods, *(_beside(save_likelihoods, name) for name in CONTROLS if controls)]:
+            if file.is_dir():
+                raise InputError(f"{file}: is a folder; --save-likelihoods takes a file name.")
     if record and not heads.is_dir():
         raise InputError(f"--record: writes to a folder of heads, and {heads} is none here.")
     number = _number_of(orders)
-    if orders and (record or min_confidence is not None):
+    if orders and (record or controls or min_confidence is not None):
         raise InputError(
-            "--orders: probabilities and records are of one order; leave out --min-confidence and --record."
+            "--orders: probabilities, records and controls are of one order; leave out --min-confidence, --record and "
+            "--controls."
         )
     source = load(data, template)
     source.split(split)
@@ -107,7 +120,7 @@ def evaluate(
     from likra.data.few_shot import with_few_shot
     from likra.scoring.abstention import abstention_on
     from likra.scoring.orders import EvaluationInOrders, in_orders
-    from likra.training.provenance import remarks
+    from likra.training.provenance import answers, remarks
 
     judged, judge = split or source.default_split, saved.judge
     for remark in remarks(saved.training, saved.style, source, split, limit):
@@ -126,17 +139,20 @@ def evaluate(
     asked, prompter = with_few_shot(
         source, saved.style, split=split, shots=shots, sampled_shots=sampled_shots, limit=limit
     )
-    runtime = options.runtime(memory, cache=not no_cache)
     if orders:
         each = [in_orders(question, number) for question in asked]
         asked, probable = [question for some in each for question in some], None
-    result = judge.evaluation(_likelihoods(heads, saved, asked, prompter, runtime, how), scoring)
+    read = partial(_tables, heads, saved, asked, options.runtime(memory, cache=not no_cache), how)
+    learned = answers(saved.training, source, asked, saved.training_config.seed) if controls else None
+    result = judge.evaluate(asked, prompter, read, scoring, learned)
     if orders:
         result = EvaluationInOrders.of(result, [len(some) for some in each])
     if parallel.rank() > 0:
         return
     if save_likelihoods:
         result.likelihoods.save(save_likelihoods)
+        for name, one in result.controlled.items():
+            one.likelihoods.save(_beside(save_likelihoods, name))
     if record:
         from likra.hub.evaluations_file import record_evaluation
         from likra.hub.model_card import write_card
@@ -148,6 +164,8 @@ def evaluate(
             write_card(heads)
     known = abstention_on(result, probable, min_confidence)
     if json:
+        if controls:
+            options.note(_of_shallow(result))
         more = {"calibration": known.as_json()} if known else {}
         typer.echo(jsonlib.dumps(result.as_json() | more))
         return
@@ -169,26 +187,38 @@ def _number_of(orders: str | None) -> int | None:
     return int(orders)
 
 
-def _likelihoods(
+def _beside(file: Path, control: str) -> Path:
+    """Where the table of a control is kept."""
+    return file.with_suffix(f".{control}{file.suffix}")
+
+
+def _tables(
     heads: Path,
     saved: "Saved",
     questions: "list[Question]",
-    prompter: "Prompter",
     runtime: "Runtime",
     how: options.Loading,
-) -> "Likelihoods":
-    """From the cache, where it has them for these very files, without a model; else by the model."""
+    prompters: "Sequence[Prompter]",
+) -> "list[Likelihoods]":
+    """The table of each wording: from the cache, where it has them for these very files; else by the model."""
     kept = how.kept_tables(saved, runtime.cache_folder)
-    if kept and (found := kept.get(questions, prompter)):
-        return found
+    found = [kept.get(questions, one) if kept else None for one in prompters]
+    if all(found):
+        return [table for table in found if table]
     from likra.hub.kept import warnings_of_likra
 
     with warnings_of_likra() as said:
-        table = how.open(heads).likelihoods(questions, prompter, runtime=runtime)
+        likra = how.open(heads)
+        tables = [
+            table or likra.likelihoods(questions, one, runtime=runtime)
+            for table, one in zip(found, prompters, strict=True)
+        ]
     # Not where something was said that is to be said each time, nor where a file was changed meanwhile.
     if kept and not said and kept == how.kept_tables(saved, runtime.cache_folder):
-        kept.put(table, prompter)
-    return table
+        for before, table, one in zip(found, tables, prompters, strict=True):
+            if not before:
+                kept.put(table, one)
+    return tables
 
 
 def _show(result: "Evaluation", split: str, divided_by: str) -> None:
@@ -196,11 +226,21 @@ def _show(result: "Evaluation", split: str, divided_by: str) -> None:
 
     console = options.console()
     table = Table(box=None, pad_edge=False)
-    for column in ("method", "accuracy", "95% interval"):
+    more = [*result.controlled, "reading gain", "95% interval"] if result.controls else []
+    for column in ("method", "accuracy", "95% interval", *more):
         table.add_column(column, justify="left" if column == "method" else "right")
     for method, value in result.methods.items():
-        table.add_row(METHOD_TITLES[method], f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}")
+        row = [METHOD_TITLES[method], f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}"]
+        row += [f"{one.methods[method].value:.4f}" for one in result.controlled.values()]
+        if gain := result.reading_gain.get(method):
+            row += [f"{gain.value:+.4f}", f"{gain.low:+.4f} to {gain.high:+.4f}"]
+        table.add_row(*row)
+    if shallow := result.shallow:
+        table.add_row("Shallow", f"{shallow.value:.4f}", f"{shallow.low:.4f} to {shallow.high:.4f}")
     options.show_table(table)
+    if result.controls:
+        console.print(_conclusion(result))
+        console.print(_of_shallow(result), markup=False)
     console.print(f"{result.count} questions ({split}), weight {result.weight:g}, scores divided by {divided_by}")
     if cut := result.likelihoods.questions_cut:
         console.print(f"{cut} questions overran the model's context; their prompts were cut from the left")
@@ -223,6 +263,31 @@ def _show_orders(result: "EvaluationInOrders") -> None:
     )
     most = max(result.orders)
     options.console().print(f"Means over up to {most} orders of the options. Answers that change with it: {shares}")
+
+
+def _conclusion(result: "Evaluation") -> str:
+    """What the controls say of the method that ranks, in points."""
+    from likra.data.controls import BLIND
+    from likra.scoring.scores import METHOD_TITLES
+
+    title, chance = METHOD_TITLES[result.best], 100 * result.chance
+    accuracy, blind = (100 * one.methods[result.best].value for one in (result, result.controlled[BLIND]))
+    gain = result.reading_gain[result.best]
+    adds = f"reading it adds {100 * gain.value:.1f} ({100 * gain.low:.1f} to {100 * gain.high:.1f})"
+    unclear = "" if gain.low > 0 or gain.high < 0 else ", which may be none"
+    if accuracy <= chance:
+        return f"{title} is not above chance ({chance:.1f}%); without the question it has {blind:.1f}%."
+    share = "none is" if blind <= chance else "all are" if blind >= accuracy else f"{blind - chance:.1f} are"
+    over = f"Of {title}'s {accuracy - chance:.1f} points over chance ({chance:.1f}%)"
+    return f"{over}, {share} reached without the question; {adds}{unclear}."
+
+
+def _of_shallow(result: "Evaluation") -> str:
+    """What the shallow control learned from."""
+    if result.controls is None or not result.shallow:
+        return f"There is no shallow control: {result.controls.answers.origin if result.controls else ''}."
+    answers = result.controls.answers
+    return f"Shallow learned from {answers.origin}: {len(answers.right)} right, {len(answers.wrong)} wrong."
 
 
 def _show_sure(sure: "AbstentionReport") -> None:

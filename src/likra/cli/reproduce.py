@@ -19,8 +19,8 @@ def reproduce(
         str,
         typer.Option(
             help="world: every study on the embedded model, half an hour on two cores. real: SmolLM2-135M on ARC and "
-            "HellaSwag, with controls, rivals and transfer, some hours on two cores. blimp: curve, likelihoods, weights "
-            "and rivals on BLiMP and a small language model. paper: the paper itself, for a GPU and the hub.",
+            "HellaSwag, with controls, rivals and transfer, some hours on two cores. blimp: curve, likelihoods, "
+            "weights and rivals on BLiMP and a small language model. paper: the paper itself, for a GPU and the hub.",
             show_default=False,
         ),
     ],

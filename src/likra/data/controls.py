@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from likra.data.question import Question
+from likra.data.question import Question, what_is_asked
 from likra.data.templates import Prompter, template
 from likra.errors import InputError
 
@@ -27,7 +27,8 @@ def has_controls(style: str) -> bool:
     >>> has_controls("qa"), has_controls("cloze"), has_controls("empty")
     (True, False, False)
     """
-    return template(style).continues
+    used = template(style)
+    return used.has_prompt and not used.fills_blank
 
 
 def control(name: str, questions: Sequence[Question], prompter: Prompter) -> Prompter:
@@ -58,18 +59,19 @@ def control(name: str, questions: Sequence[Question], prompter: Prompter) -> Pro
             "away; judge without controls."
         )
     if name == BLIND:
-        return replace(prompter, instead={question.id: "" for question in questions})
+        return replace(prompter, instead=dict.fromkeys(questions, ""))
     return replace(prompter, instead=_others(questions))
 
 
-def _others(questions: Sequence[Question]) -> dict[str, str]:
-    """id -> the text of another question."""
+def _others(questions: Sequence[Question]) -> dict[Question, str]:
+    """The text of another question for each."""
     drawn = random.Random(_SEED).sample(range(len(questions)), len(questions))
-    if len({question.asked for question in questions}) < 2:
+    # Not by `Question.asked`, which tells questions without a text apart.
+    asked = [what_is_asked(question.text) for question in questions]
+    if len({*asked}) < 2:
         raise InputError("shuffled needs questions that ask different things; judge more of them.")
     found = {}
     for place, row in enumerate(drawn):
-        asked = questions[row].asked
-        later = (questions[drawn[(place + step) % len(drawn)]] for step in range(1, len(drawn)))
-        found[questions[row].id] = next(other.text for other in later if other.asked != asked)
+        later = (drawn[(place + step) % len(drawn)] for step in range(1, len(drawn)))
+        found[questions[row]] = next(questions[other].text for other in later if asked[other] != asked[row])
     return found

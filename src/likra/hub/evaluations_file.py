@@ -28,6 +28,10 @@ def read_evaluations(folder: Path) -> list[dict[str, Any]]:
                 one["normalization"] = one.pop("normalisation")
             _ = [one[key] for key in (*SETTINGS, "questions", "date")]
             _ = [float(value[key]) for value in one["methods"].values() for key in ("accuracy", "low", "high")]
+            if "reading_gain" in one:  # which the card shows, of the method that ranks
+                best = one["test"]["first"]
+                _ = [float(one["controls"]["blind"][best][key]) for key in ("accuracy", "low", "high")]
+                _ = [float(one["reading_gain"][best][key]) for key in ("value", "low", "high")]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: is damaged ({type(error).__name__}: {error}); remove it, and record again."

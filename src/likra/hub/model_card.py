@@ -85,7 +85,14 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(percent=_percent, literal=_literal, shell=shlex.quote, public=_public, layers=_layers)
+    environment.filters |= {
+        "percent": _percent,
+        "points": _points,
+        "literal": _literal,
+        "shell": shlex.quote,
+        "public": _public,
+        "layers": _layers,
+    }
     body = environment.get_template("card.md").render(
         manifest=manifest,
         base=base,
@@ -209,6 +216,11 @@ def _layers(targets: str | Sequence[str] | None) -> str:
 def _percent(value: dict[str, float]) -> str:
     """An accuracy in percent, with its interval."""
     return "{accuracy:.1f} ({low:.1f} to {high:.1f})".format(**{key: 100 * share for key, share in value.items()})
+
+
+def _points(value: dict[str, float]) -> str:
+    """A difference of accuracies in points, with its interval."""
+    return "{value:.1f} ({low:.1f} to {high:.1f})".format(**{key: 100 * share for key, share in value.items()})
 
 
 def _literal(value: Any) -> str:

@@ -26,3 +26,7 @@ class Estimate:
     def as_accuracy(self) -> dict[str, float]:
         """JSON of an accuracy."""
         return {"accuracy": self.value, "low": self.low, "high": self.high}
+
+    def as_json(self) -> dict[str, float]:
+        """JSON of any other number."""
+        return {"value": self.value, "low": self.low, "high": self.high}

@@ -1,15 +1,20 @@
 """The accuracy of every method on one table, at one weight and normalization."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from likra.data.controls import BLIND
 from likra.errors import InputError
 from likra.scoring.accuracy import accuracy, credit
+from likra.scoring.controls import Controls
 from likra.scoring.estimate import Estimate
 from likra.scoring.likelihoods import Floats, Likelihoods
-from likra.scoring.paired import Comparison, mcnemar
+from likra.scoring.paired import Comparison, mcnemar, paired_difference
 from likra.scoring.scores import method_scores
+from likra.scoring.shallow import shallow_scores
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Evaluation:
         weight: w of the negative head.
         normalization: One of `NORMALIZATIONS`.
         method: The method that candidates are ranked by; default: the best that the heads allow.
+        controls: What its controls are computed from; None where none were asked for.
     """
 
     likelihoods: Likelihoods
@@ -32,6 +38,7 @@ class Evaluation:
     weight: float = 1.0
     normalization: str = "raw"
     method: str | None = None
+    controls: Controls | None = None
 
     @cached_property
     def scores(self) -> dict[str, Floats]:
@@ -79,8 +86,36 @@ class Evaluation:
         """Paired test of two methods."""
         return mcnemar(self.credits[first], self.credits[second])
 
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing, where all answers to a question are equally likely, copies once."""
+        return float((1 / (~np.isnan(self.scores[self.best])).sum(axis=1)).mean())
+
+    @cached_property
+    def controlled(self) -> dict[str, "Evaluation"]:
+        """Control (blind, shuffled) -> the evaluation of the same questions asked so; none without `controls`."""
+        tables = self.controls.tables if self.controls else {}
+        return {name: replace(self, likelihoods=table, controls=None) for name, table in tables.items()}
+
+    @cached_property
+    def shallow(self) -> Estimate | None:
+        """Accuracy of a classifier of answers alone; None without `controls`, or without answers to learn from."""
+        if self.controls is None or not self.controls.answers.right or not self.controls.answers.wrong:
+            return None
+        answers, table = self.controls.answers, self.likelihoods
+        scores_QC = shallow_scores(answers.right, answers.wrong, table.questions)
+        return accuracy(credit(table.once(scores_QC), table.answers_Q))
+
+    @cached_property
+    def reading_gain(self) -> dict[str, Estimate]:
+        """method -> its accuracy minus its blind accuracy, paired over questions; none without `controls`."""
+        if BLIND not in self.controlled:
+            return {}
+        blind = self.controlled[BLIND].credits
+        return {method: paired_difference(value, blind[method]) for method, value in self.credits.items()}
+
     def as_json(self) -> dict[str, Any]:
-        """JSON of the accuracies."""
+        """JSON of the accuracies, and of the controls where there are some."""
         return {
             "questions": self.count,
             "weight": self.weight,
@@ -88,4 +123,15 @@ class Evaluation:
             "precision": self.likelihoods.meta.get("precision"),
             "rounding": self.likelihoods.meta.get("rounding"),
             "methods": {method: value.as_accuracy() for method, value in self.methods.items()},
+            **(self._controls_as_json() if self.controls else {}),
         }
+
+    def _controls_as_json(self) -> dict[str, Any]:
+        controls: dict[str, Any] = {
+            name: {method: value.as_accuracy() for method, value in judged.methods.items()}
+            for name, judged in self.controlled.items()
+        }
+        if self.shallow:
+            controls["shallow"] = self.shallow.as_accuracy()
+        gains = {method: value.as_json() for method, value in self.reading_gain.items()}
+        return {"controls": controls, "reading_gain": gains}

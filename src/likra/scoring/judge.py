@@ -1,11 +1,15 @@
 """What makes scores and probabilities of a table: arithmetic, no model."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+from likra.data.controls import CONTROLS, control
+from likra.data.question import Question
+from likra.data.templates import Prompter
 from likra.scoring.calibration import Calibration
 from likra.scoring.calibration_error import CalibrationRecord
 from likra.scoring.config import Scoring
+from likra.scoring.controls import Answers, Controls
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE, Likelihoods
 from likra.scoring.scores import method_of
@@ -19,6 +23,36 @@ class Judge:
     weight: float
     style: str
     calibration: CalibrationRecord | None
+
+    def evaluate(
+        self,
+        questions: Sequence[Question],
+        prompter: Prompter,
+        read: Callable[[Sequence[Prompter]], Sequence[Likelihoods]],
+        scoring: Scoring | None = None,
+        answers: Answers | None = None,
+    ) -> Evaluation:
+        """Scores and accuracies of some questions, with their controls where `answers` are given.
+
+        Args:
+            questions, prompter: The questions, and how they are worded.
+            read: Gives the table of the questions in each of some wordings.
+            scoring: How they are scored.
+            answers: What the shallow control learns from.
+
+        Raises:
+            InputError: There can be no controls; nothing has been read then.
+        """
+        names = tuple(CONTROLS) if answers else ()
+        table, *others = read([prompter, *(control(name, questions, prompter) for name in names)])
+        found = self.evaluation(table, scoring)
+        if answers is None:
+            return found
+        tables = {
+            name: replace(other, meta={**other.meta, "control": name})
+            for name, other in zip(names, others, strict=True)
+        }
+        return replace(found, controls=Controls(tables, answers))
 
     def evaluation(self, table: Likelihoods, scoring: Scoring | None = None) -> Evaluation:
         """Scores and accuracies of a table."""

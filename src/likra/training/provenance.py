@@ -1,13 +1,18 @@
 """What must be known of adapters' training by whoever evaluates or calibrates them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from likra.data.canonical import canonical
+from likra.data.negatives import negatives
 from likra.data.overlap import overlaps, sketch
 from likra.data.question import Question
-from likra.data.sources import Source
+from likra.data.sources import Source, right_answers
+from likra.data.templates import Prompter
 from likra.errors import InputError
+from likra.scoring.controls import Answers
+from likra.scoring.likelihoods import NEGATIVE, POSITIVE
 from likra.training.dataset import drawn
 
 
@@ -75,3 +80,65 @@ def left_over(facts: Mapping[str, Any], source: Source, seed: int) -> list[Quest
             "a split, best not the one that is judged on (all, if none of it trained the heads)."
         )
     return left
+
+
+def answers(
+    facts: Mapping[str, Any], data: Source | Sequence[Question], judged: Sequence[Question], seed: int
+) -> Answers:
+    """The answers that the shallow control learns from, where adapters are evaluated with controls.
+
+    They are those that the adapters learned from, where the source is known to be that of their training; else all
+    answers of its training split, but for the questions that are judged.
+
+    Args:
+        facts: What the adapters were trained on.
+        data: What they are evaluated on.
+        judged: The questions of it that are judged.
+        seed: Of the training.
+    """
+    if not isinstance(data, Source):
+        return Answers((), (), "a list of questions has no training answers")
+    questions = data.questions.get("train", [])
+    own = _own_answers(facts, questions, data.style, seed)
+    if own:
+        return own
+    asked = {question.asked for question in judged}
+    right: list[str] = []
+    wrong: list[str] = []
+    for question in questions:
+        if question.answer is not None and question.asked not in asked:
+            texts = {canonical(choice): choice for choice in question.choices}
+            right.append(texts.pop(canonical(question.choices[question.answer])))
+            wrong += texts.values()
+    if not right or not wrong:
+        return Answers((), (), f"{data.name} has no training answers apart from the questions judged")
+    return Answers(
+        right,
+        wrong,
+        f"all answers in the training split of {data.name}, which is not known to have trained these heads",
+    )
+
+
+def _own_answers(facts: Mapping[str, Any], questions: Sequence[Question], style: str, seed: int) -> Answers | None:
+    """The answers that adapters learned from; None where these questions are not known to have them.
+
+    Args:
+        facts: What the adapters were trained on.
+        questions: Training questions of a source.
+        style: Its prompt template.
+        seed: Of the training.
+    """
+    some, kind = drawn(questions, facts.get("limit"), seed), facts.get("negatives", "incorrect")
+    # Which answers `unrelated` ones were is not kept.
+    if not some or facts.get("asked") != sketch(some) or kind == "unrelated":
+        return None
+    try:
+        made = negatives(some, Prompter(style), kind, seed=seed, pool=right_answers(questions))
+    except InputError:  # the same questions with other choices
+        return None
+    right, wrong = right_answers(some), [example.completion for example in made]
+    number = {POSITIVE: len(right), NEGATIVE: len(wrong)}
+    # Unpaired data can ask the same, too.
+    if any(number[adapter] != count for adapter, count in facts.get("examples", {}).items()):
+        return None
+    return Answers(right, wrong, "the answers to the questions that trained these heads")

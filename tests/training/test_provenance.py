@@ -1,0 +1,89 @@
+"""The answers that the shallow control learns from are those that heads learned, where that can be known."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+
+from likra.data import Example, Question, Source
+from likra.data.canonical import canonical
+from likra.models.base import Base
+from likra.training.dataset import Data, TrainingSet
+from likra.training.provenance import answers
+
+OWN = "the answers to the questions that trained these heads"
+
+
+def texts(base: Base, found: TrainingSet, adapter: str) -> list[str]:
+    return sorted(base.tokenizer.decode(pair.completion).strip() for pair in found.pairs[adapter])
+
+
+def fitted(base: Base, data: Data, adapters: Sequence[str] = ("positive", "negative"), **how: object) -> TrainingSet:
+    return TrainingSet.of(base, adapters, data, style="qa", **how)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def source(questions: list[Question]) -> Source:
+    return Source("quiz", "likra", "qa", {"train": questions[:8], "test": questions[8:]})
+
+
+@pytest.mark.parametrize("kind", ["incorrect", "all", "irrelevant"])
+@pytest.mark.parametrize("limit", [None, 5])
+def test_they_are_what_the_heads_learned(kind: str, limit: int | None, base: Base, source: Source) -> None:
+    trained = fitted(base, source, negatives=kind, limit=limit, seed=3)
+    found = answers(trained.facts, source, source.questions["test"], 3)
+    assert found.origin == OWN
+    assert sorted(map(canonical, found.right)) == texts(base, trained, "positive")
+    assert sorted(map(canonical, found.wrong)) == texts(base, trained, "negative")
+    alone = fitted(base, source, ["positive"], limit=limit, seed=3)
+    assert answers(alone.facts, source, source.questions["test"], 3).right == found.right
+    # Under another name, and where the questions judged are those trained on, as they are by the heads.
+    other = dataclasses.replace(source, name="other")
+    assert answers(trained.facts, other, source.questions["train"], 3) == found
+
+
+def test_what_is_not_known_to_be_the_same_is_the_training_split(base: Base, source: Source) -> None:
+    judged, train = source.questions["test"], source.questions["train"]
+    limited = fitted(base, source, limit=5).facts
+    unpaired = [Example(q.text, f" {text}", right) for q in train for text, right in (("x", True), ("y", False))]
+    thumbs = fitted(base, Source("thumbs", "kto", "qa", examples={"train": unpaired})).facts
+    for facts, seed in (
+        (limited, 1),
+        (fitted(base, source, negatives="unrelated", unrelated=["four"]).facts, 0),
+        (fitted(base, judged).facts, 0),
+        ({**thumbs, "examples": {"positive": 8, "negative": 9}}, 0),
+        ({"trained_elsewhere": {"positive": "somewhere"}}, 0),
+        ({}, 0),
+    ):
+        found = answers(facts, source, judged, seed)
+        assert "training split of quiz, which is not known to have trained" in found.origin
+        assert sorted(found.right) == sorted(q.choices[q.answer or 0] for q in train)
+        wrong = [text for q in train for place, text in enumerate(q.choices) if place != q.answer]
+        assert sorted(found.wrong) == sorted(wrong)
+
+
+def test_copies_count_once_and_questions_that_are_judged_teach_nothing() -> None:
+    train = [
+        Question("1", "Which gas?", ("yes", "no", "no ", "yes\u00a0"), 0),
+        Question("2", "which  GAS?", ("judged", "too"), 0),
+        Question("3", "Which metal?", ("iron",), 0),
+    ]
+    source = Source("quiz", "likra", "qa", {"train": train, "test": [Question("4", "Which town?", ("a", "b"), 0)]})
+    found = answers({}, source, source.questions["test"], 0)
+    assert [canonical(text) for text in found.right] == ["yes", "judged", "iron"]
+    assert [canonical(text) for text in found.wrong] == ["no", "too"]
+    assert answers({}, source, [train[0]], 0).right == ()  # what is left has no wrong answers
+    for data, judged, message in (
+        (source, train, "quiz has no training answers apart from the questions judged"),
+        (dataclasses.replace(source, questions={"test": train}), train, "quiz has no training answers apart from"),
+        (train, train, "a list of questions has no training answers"),
+    ):
+        nothing = answers({}, data, judged, 0)
+        assert not nothing.right and not nothing.wrong and message in nothing.origin
+
+
+def test_the_same_questions_with_right_answers_only_are_not_the_same(base: Base, source: Source) -> None:
+    alone = [dataclasses.replace(q, choices=(q.choices[q.answer or 0],), answer=0) for q in source.questions["train"]]
+    facts = fitted(base, source, limit=None).facts
+    found = answers(facts, dataclasses.replace(source, questions={**source.questions, "train": alone}), [], 0)
+    assert not found.right and "no training answers" in found.origin
