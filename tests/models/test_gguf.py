@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from likra.serve import create_app
 from likra.utils import locations
 from likra.utils.files import sha256
 from tests.cli.test_cli import invoke, refused
-from tests.conftest import VOCABULARY, write_questions
+from tests.conftest import VOCABULARY, Run, write_questions
 
 TYPES = gguf.GGMLQuantizationType
 TEXTS = [
@@ -310,6 +311,15 @@ def test_the_commands_the_server_and_the_harness(heads: Path, data: Path, questi
     asked = [Instance("loglikelihood", {}, pair, place) for place, pair in enumerate(pairs)]
     found = LikraLM(heads=str(heads)).loglikelihood(asked)
     np.testing.assert_allclose([value for value, _ in found], list(expected.values()), atol=1e-3)
+
+
+def test_a_process_of_its_own_reads_them(heads: Path, run: Run) -> None:
+    """A command that begins with a quick import of transformers, which lacks what reads GGUF files."""
+    score = ["score", str(heads), "--question", "Which?", "--choice", "goat", "--choice", "owl", "--json"]
+    done = run([sys.executable, "-m", "likra", *score])
+    assert done.returncode == 0, done.stderr
+    for found, expected in zip(json.loads(done.stdout), told(*score[:-1]), strict=True):
+        assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_heads_are_written_on_calibrated_and_distilled(heads: Path, data: Path, tmp_path: Path) -> None:

@@ -199,11 +199,23 @@ class Loading:
             return None
         return KeptTables.of(saved, cache, self.base, self.base_revision, dataclasses.asdict(self))
 
+    def _needs_all(self, heads: Path) -> bool:
+        """Whether the base is a GGUF file, which transformers loads with packages that the quick import leaves out."""
+        from likra.utils.locations import MANIFEST, find_heads, is_gguf
+
+        folder, _ = find_heads(heads, self.revision)
+        try:
+            name = self.base or json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["base"]["name"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # `from_pretrained` says what is wrong with it
+        return is_gguf(str(name))
+
     def open(self, heads: Path) -> "Likra":
         """The heads on their base."""
         from likra.cli import quick
 
         plain = parallel.world() == 1 and not (self.quantize or self.device == "auto" or self.trust_remote_code)
+        plain = plain and not self._needs_all(heads)
         if plain:
             quick.import_transformers()
         from likra.likra import Likra
