@@ -56,7 +56,7 @@ class EvaluationInOrders(Evaluation):
     def of(cls, found: Evaluation, orders: Sequence[int]) -> "EvaluationInOrders":
         """The same table, with each question's orders taken together."""
         how = (found.weight, found.normalization, found.method)
-        return cls(found.likelihoods, found.positive, found.negative, *how, orders)
+        return cls(found.likelihoods, found.positive, found.negative, *how, orders=orders)
 
     @cached_property
     def credits(self) -> dict[str, Floats]:
