@@ -88,7 +88,7 @@ def test_what_does_not_go_together(bad: Callable[..., str], listing: Path, data:
     judged = ("eval", listing, "--data", data)
     assert "add --template options" in bad(*judged, "--template", "qa", "--orders", "all")
     assert "--orders 1: give all, or a whole number of 2 or more" in bad(*judged, "--orders", "1")
-    assert "leave out --min-confidence and --record" in bad(*judged, "--orders", "all", "--record")
+    assert "leave out --min-confidence, --record" in bad(*judged, "--orders", "all", "--record")
     assert "--template must be one of qa" in bad(*judged, "--template", "odd")
     score = ("score", listing, "--question", "?", "--choice", "a", "--choice", "b")
     assert "--template must be one of qa" in bad(*score, "--template", "odd")
