@@ -35,8 +35,9 @@ def blind_head(
     learned = {BLIND: tokenized(task.base(), [[one] for one in negatives(questions, prompter, NEGATIVE, seed=seed)])}
     stack = head_stack(task.base(), config, learned, [adapter_seed(seed, True)])
     try:
-        how = {"state": state, "memory": task.memory, "progress": progress}
-        train_to_sizes(stack, learned, config, [size], lambda size: None, **how)
+        train_to_sizes(
+            stack, learned, config, [size], lambda size: None, state=state, memory=task.memory, progress=progress
+        )
     except BaseException:  # the model is kept for the next job
         stack.remove()
         raise
