@@ -1,6 +1,5 @@
 """A negative head that learns the same wrong answers as the ordinary one, without their questions."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from likra.data.controls import BLIND, control
@@ -18,7 +17,6 @@ def blind_head(
     size: int,
     seed: int,
     state: Path,
-    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> HeadStack:
     """A stack of one trained head, called `blind`, from the first weights of the ordinary negative head.
 
@@ -28,15 +26,13 @@ def blind_head(
         size: Training questions; the first ones of the seed, in the ordinary head's order.
         seed: The seed.
         state: Folder for the state of the run.
-        progress: Called with (steps done, steps in all, a note).
     """
     questions = task.drawn(size, seed)
     prompter = control(BLIND, questions, task.training_prompter)
     learned = {BLIND: tokenized(task.base(), [[one] for one in negatives(questions, prompter, NEGATIVE, seed=seed)])}
     stack = head_stack(task.base(), config, learned, [adapter_seed(seed, True)])
     try:
-        how = {"state": state, "memory": task.memory, "progress": progress}
-        train_to_sizes(stack, learned, config, [size], lambda size: None, **how)
+        train_to_sizes(stack, learned, config, [size], lambda size: None, state=state, memory=task.memory)
     except BaseException:  # the model is kept for the next job
         stack.remove()
         raise

@@ -34,12 +34,14 @@ def asking_wrongly(questions: Sequence[Question], prompter: Prompter) -> Prompte
     )
 
 
-def head_shift(stack: HeadStack, head: str, questions: Sequence[Question], prompter: Prompter) -> Floats:
-    """[L, D]: how far a head moves, on average, what each block gives out where a token of an answer is predicted.
+def head_shift(stack: HeadStack, head: str, pairs: Sequence[TokenizedExample]) -> Floats:
+    """[L, D]: how far a head moves what each block gives out, on average over all places where answers are predicted.
 
-    The mean is over all tokens of all choices of the questions.
+    Args:
+        stack: The heads.
+        head: Which of them.
+        pairs: Prompts with answers.
     """
-    pairs = [pair for question in questions for pair in encode_question(stack.base, question, prompter)]
     return mean_states(stack.base, pairs, stack, head) - mean_states(stack.base, pairs, stack)
 
 

@@ -51,7 +51,7 @@ def cosine(one: HeadWeights, other: HeadWeights) -> float:
         sum(float(_inner(left[path], right[path])) for path in left)
         for left, right in ((one, other), (one, one), (other, other))
     )
-    return product / (first * second) ** 0.5
+    return float(product / (first * second) ** 0.5)
 
 
 def _inner(one: tuple[torch.Tensor, torch.Tensor], other: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

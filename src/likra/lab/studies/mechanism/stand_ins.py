@@ -5,6 +5,7 @@ its hidden states, taken from the negative head or from a prompt that asks for a
 a negative head that was trained without questions.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from likra.data.controls import BLIND
 from likra.data.question import Question
+from likra.data.templates import Prompter
 from likra.engine.loglikelihood import score
 from likra.lab.runner.heads import keep_pair, stack_of
 from likra.lab.runner.jobs import Note
@@ -32,6 +34,7 @@ from likra.lab.studies.mechanism.findings import FINDINGS
 from likra.lab.studies.mechanism.geometry import cosine, geometry
 from likra.lab.studies.mechanism.hidden import steered
 from likra.lab.studies.mechanism.unvoiced import ASKED, HEAD, PROMPTED, RANDOM, STAND_INS
+from likra.models.stack import HeadStack
 from likra.scoring.accuracy import credit
 from likra.scoring.likelihoods import BASE, Floats, Likelihoods
 from likra.scoring.scores import normalise, ratio
@@ -61,28 +64,27 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
         note(0, 4, "(directions)")
         heads = {size: load_heads(heads_path(folder, size)) for size in sizes}
         found: dict[str, Any] = {"geometry": geometry(heads, stack.scaling(NEGATIVE))}
-        directions = _directions(task, stack, task.drawn(min(last, LOOKED_AT), seed))
+        asked = task.drawn(min(last, LOOKED_AT), seed)
+        wrong = [pair for some in learned[NEGATIVE][: len(asked)] for pair in some]
+        directions = {HEAD: head_shift(stack, NEGATIVE, wrong)}
         readers = (BASE, POSITIVE)
         known = score(task.base(), stack, chosen_on, task.training_prompter, readers, memory=task.memory)
     finally:
         stack.remove()
-    found |= _described(task, directions, task.drawn(min(last, LOOKED_AT), seed))
-    note(1, 4, "(choosing blocks and strengths)")
-    found["tried"] = _tried(task, directions, known, settings)
+    if task.has(BLIND):  # only such prompts have a question apart from what is scored
+        directions[PROMPTED] = prompted_shift(task.base(), asked, task.training_prompter)
+    found |= _described(task, directions, asked)
+    found["tried"] = _tried(task, directions, known, settings, note)
     found["chosen"] = {name: max(tried, key=lambda one: one["accuracy"]) for name, tried in found["tried"].items()}
     note(2, 4, "(reading by what stands in)")
     table = Likelihoods.load(table_path(folder, "own", last))
     read = {BASE: table.head(BASE), **_steered(task, directions, found["chosen"])}
     if task.has(BLIND):
-        read[ASKED] = score(
-            task.base(), None, task.test(), asking_wrongly(task.test(), task.test_prompter), memory=task.memory
-        ).head(BASE)
+        read[ASKED] = _of_test(task, asking_wrongly(task.test(), task.test_prompter))
         note(3, 4, "(training without questions)")
         stack = blind_head(task, config, last, seed, folder / "state" / "blind")
         try:
-            read[BLIND] = score(task.base(), stack, task.test(), task.test_prompter, (BLIND,), memory=task.memory).head(
-                BLIND
-            )
+            read[BLIND] = _of_test(task, task.test_prompter, stack, BLIND)
             found["cosine_of_blind"] = cosine(stack.weights(BLIND), heads[last][NEGATIVE])
         finally:
             stack.remove()
@@ -99,14 +101,6 @@ def _not_learned(task: Task, size: int, seed: int) -> list[Question]:
     return task.drawn(min(size + CHOSEN_ON, available), seed)[-CHOSEN_ON:]
 
 
-def _directions(task: Task, stack: Any, asked: Sequence[Question]) -> dict[str, Floats]:
-    """name -> [L, D]."""
-    found = {HEAD: head_shift(stack, NEGATIVE, asked, task.training_prompter)}
-    if task.has(BLIND):  # only such prompts have a question apart from what is scored
-        found[PROMPTED] = prompted_shift(task.base(), asked, task.training_prompter)
-    return found
-
-
 def _described(task: Task, directions: Mapping[str, Floats], asked: Sequence[Question]) -> dict[str, Any]:
     """Each direction's length in every block, as a share of hidden states' own, and the cosine between the two."""
     own_L = lengths(task.base(), asked, task.training_prompter)
@@ -120,20 +114,21 @@ def _described(task: Task, directions: Mapping[str, Floats], asked: Sequence[Que
 
 
 def _tried(
-    task: Task, directions: Mapping[str, Floats], known: Likelihoods, settings: Mapping[str, Any]
+    task: Task, directions: Mapping[str, Floats], known: Likelihoods, settings: Mapping[str, Any], note: Note
 ) -> dict[str, list[dict[str, Any]]]:
     """Accuracy of the positive head against the base with each direction, in some blocks and strengths, in training."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, of_LD in directions.items():
-        blocks = sorted({round(place) for place in np.linspace(0, len(of_LD) - 1, BLOCKS)})
-        for block in blocks:
-            for strength in STRENGTHS:
-                with steered(task.base(), block, strength * of_LD[block]):
-                    other = score(task.base(), None, known.questions, task.training_prompter, memory=task.memory)
-                scores_QC = ratio(known.head(POSITIVE), other.head(BASE), settings["weight"])
-                scores_QC = known.once(normalise(scores_QC, known, settings["normalisation"]))
-                reached = float(credit(scores_QC, known.answers_Q).mean())
-                found.setdefault(name, []).append({"block": block, "strength": strength, "accuracy": reached})
+    layers = len(directions[HEAD])
+    blocks = sorted({round(place) for place in np.linspace(0, layers - 1, BLOCKS)})
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in directions}
+    places = list(itertools.product(directions, blocks, STRENGTHS))
+    for number, (name, block, strength) in enumerate(places):
+        note(number, len(places), "(choosing blocks and strengths)")
+        with steered(task.base(), block, strength * directions[name][block]):
+            other = score(task.base(), None, known.questions, task.training_prompter, memory=task.memory)
+        scores_QC = ratio(known.head(POSITIVE), other.head(BASE), settings["weight"])
+        scores_QC = known.once(normalise(scores_QC, known, settings["normalisation"]))
+        reached = float(credit(scores_QC, known.answers_Q).mean())
+        found[name].append({"block": block, "strength": strength, "accuracy": reached})
     return found
 
 
@@ -147,6 +142,10 @@ def _steered(
         block, strength = chosen[name]["block"], chosen[name]["strength"]
         for read, direction_D in ((name, of_LD[block]), (f"{name}{RANDOM}", random_like(of_LD[block]))):
             with steered(task.base(), block, strength * direction_D):
-                table = score(task.base(), None, task.test(), task.test_prompter, memory=task.memory)
-            found[read] = table.head(BASE)
+                found[read] = _of_test(task, task.test_prompter)
     return found
+
+
+def _of_test(task: Task, prompter: Prompter, stack: HeadStack | None = None, head: str = BASE) -> Floats:
+    """[Q, C] log-likelihoods of the test questions' answers."""
+    return score(task.base(), stack, task.test(), prompter, (head,), memory=task.memory).head(head)

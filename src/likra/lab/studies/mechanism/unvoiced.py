@@ -108,7 +108,7 @@ def agreement(one_SQC: Floats, other_SQC: Floats, drawn: Resampled) -> Floats:
 
     >>> from likra.scoring.bootstrap import Resampled
     >>> one = np.array([[[1.0, 2.0], [0.0, -3.0]]])
-    >>> agreement(one, 2 * one + 5, Resampled(1, 2, resamples=10))[0]
+    >>> round(float(agreement(one, 2 * one + 5, Resampled(1, 2, resamples=10))[0]), 6)
     1.0
     """
     one_SQC, other_SQC = (some - np.nanmean(some, axis=-1, keepdims=True) for some in (one_SQC, other_SQC))
@@ -170,27 +170,29 @@ def _place_sentence(rows: pd.DataFrame, method: str, size: int) -> str:
 
 
 def _recovery_sentences(rows: pd.DataFrame) -> list[str]:
-    """What share of the negative head's gain one direction recovers, and whether a random one does as much."""
+    """What share of the negative head's gain each stand-in recovers, and whether a random direction does as much."""
     sentences = []
-    for method, start in _START.items():
+    for method, start in reversed(_START.items()):
         gain = one(rows, quantity="head_gain", method=method)
         against = f"{METHOD_TITLES[method]}'s gain over {METHOD_TITLES[start]}"
         found = pick(rows, quantity="recovered", method=method)
         if found.empty:
             sentences.append(f"{against}, {points(gain)} points, is not above 0, so that no share of it is stated.")
             continue
-        for name in [name for name in (HEAD, PROMPTED) if name in set(found["part"])]:
-            row, over = one(found, part=name), one(rows, quantity="over_random", method=method, part=name)
-            verdict = (
-                "does more than a random direction of the same length"
-                if over["low"] > 0
-                else "cannot be told from a random direction of the same length, or does less"
-            )
-            sentences.append(
-                f"of {against}, {points(gain)} points, {TITLES[name]} recovers {share(row)} percent; it {verdict} "
-                f"({points(over)} points)."
-            )
+        for name in [name for name in (HEAD, PROMPTED, ASKED, BLIND) if name in set(found["part"])]:
+            more = _beside_random(rows, method, name)
+            recovers = f"{TITLES[name]} recovers {share(one(found, part=name))} percent"
+            sentences.append(f"of {against}, {points(gain)} points, {recovers}{more}.")
     return sentences
+
+
+def _beside_random(rows: pd.DataFrame, method: str, name: str) -> str:
+    """How a direction compares with its control; empty for what has none."""
+    if (found := pick(rows, quantity="over_random", method=method, part=name)).empty:
+        return ""
+    over = one(found)
+    verdict = "does more than" if over["low"] > 0 else "does less than" if over["high"] < 0 else "cannot be told from"
+    return f"; it {verdict} a random direction of the same length ({points(over)} points)"
 
 
 def _agreement_sentence(rows: pd.DataFrame) -> str:
