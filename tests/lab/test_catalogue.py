@@ -246,6 +246,18 @@ def test_a_cell_is_named_by_what_it_reads(tmp_path: Path) -> None:
     assert keys(there, options={"voices": str(voices)})["both"] != before["both"]
 
 
+def test_a_job_serves_a_study_that_needs_fewer_test_sets(tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, sizes=(0, 8), seeds=(0,))
+    curve, ran = run_studies([("curve", plan)], tmp_path, shown=False)
+    assert ran == 1
+    rows, ran = run_studies([("weights", plan)], tmp_path, shown=False)
+    assert ran == 0
+    labels = {"quantity": "accuracy", "method": "likra", "size": 8}
+    assert value(rows, study="weights", at=1.0, **labels) == value(curve, study="curve", **labels)
+    _, ran = run_studies([("distractors", plan)], tmp_path, shown=False)
+    assert ran == 2  # it scores random distractors, which the curve's job did not
+
+
 def test_heads_of_unlike_pace_are_refused(base: Any) -> None:
     pair = TokenizedExample((0, 5), (6,))
     learned = {"one": [[pair]] * 16, "two": [[pair, pair]] * 16}

@@ -41,10 +41,11 @@ class Section:
 def short(name: str) -> str:
     """A model's or a source's name with one folder before it at most.
 
-    >>> short("/data/models/tiny"), short("world")
-    ('models/tiny', 'world')
+    >>> short("/data/models/tiny"), short("world"), short("arc-paper:../shared/data")
+    ('models/tiny', 'world', 'arc-paper:shared/data')
     """
-    return "/".join([part for part in name.split("/") if part not in ("", ".", "..")][-2:])
+    kind, colon, path = name.rpartition(":")
+    return kind + colon + "/".join([part for part in path.split("/") if part not in ("", ".", "..")][-2:])
 
 
 def slug(*names: str) -> str:

@@ -102,13 +102,22 @@ class Store:
         self.folder = folder / FOLDER
 
     def path(self, job: Job) -> Path:
-        return self.folder / job.key
+        """The folder of a job, or of a finished one that did the same and scored more test sets."""
+        own = self.folder / job.key
+        if (own / MARK).is_file() or "tests" not in (settings := json.loads(job.settings)):
+            return own
+        for mark in sorted(self.folder.glob(f"{job['name']}-*/{MARK}")):
+            tests = json.loads(mark.read_text(encoding="utf-8"))["settings"].get("tests", [])
+            larger = Job.of(job.work, {**settings, "tests": tests})
+            if set(tests) >= set(settings["tests"]) and larger.key == mark.parent.name:
+                return mark.parent
+        return own
 
     def finished(self, job: Job) -> bool:
         return (self.path(job) / MARK).is_file()
 
     def finish(self, job: Job, work: Path) -> None:
-        work.replace(self.path(job))
+        work.replace(self.folder / job.key)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

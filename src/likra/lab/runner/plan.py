@@ -66,7 +66,7 @@ class Plan:
         """seed -> the job that trains some adapters in one stack, scored on the task's test sets (`among` these)."""
         shared = next((names for other, names in self.tests if other == task), ("own",))
         tests = [test for test in shared if among is None or test in among]
-        uses = [use for use in ("unrelated", "reworded") if use in heads or use in tests]
+        uses: list[str] = [use for use in ("unrelated", "reworded") if use in heads or use in tests]
         if not task.elsewhere.keys().isdisjoint(tests):
             uses.append("to")
         return self.jobs("heads", _HEADS, task, uses, heads=list(heads), tests=tests, stacked=self.stacked)
