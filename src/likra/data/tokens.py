@@ -29,6 +29,19 @@ class TokenizedExample:
         return (self.context + self.completion)[:-1]
 
 
+@dataclass(frozen=True)
+class TokenizedQuestion:
+    """Candidate answers of one question, which are learned from together.
+
+    Attributes:
+        candidates: Each with its context; two or more.
+        right: The place of the right one.
+    """
+
+    candidates: tuple[TokenizedExample, ...]
+    right: int = 0
+
+
 def encode_pairs(tokenizer: Any, context: str, completions: Sequence[str], max_length: int) -> list[TokenizedExample]:
     """Tokenize the completions of one context for a model that reads at most `max_length` tokens.
 
