@@ -124,6 +124,9 @@ def test_world_runs_every_study_and_shares_jobs() -> None:
     for name, plan in plans:
         found = STUDIES[name].jobs(dataclasses.replace(plan, dry=True))
         jobs.setdefault(name, set()).update(job.key for job in found)
+    pmi = {key for key in jobs["curve"] if key.startswith("pmi")}
+    assert len(pmi) == 1 and pmi <= jobs["models"] & jobs["rivals"]
+    jobs["curve"] -= pmi
     for same in ("likelihoods", "weights", "paraphrase"):
         assert jobs[same] == jobs["curve"]
     assert len(jobs["distractors"] - jobs["negatives"]) == 0

@@ -38,6 +38,10 @@ class Outcome:
         self.folders = [
             [seed_folder(store.path(job), job["seeds"], seed) for seed, job in by_seed.items()] for by_seed in jobs
         ]
+        #: The same by the name of the job (of kinds that share a name, the last).
+        self.named = {
+            next(iter(by_seed.values()))["name"]: found for by_seed, found in zip(jobs, self.folders, strict=True)
+        }
         self._folders: dict[tuple[str, int], Path] = {}
         for by_seed, folders in zip(jobs, self.folders, strict=True):
             for (seed, job), folder in zip(by_seed.items(), folders, strict=True):

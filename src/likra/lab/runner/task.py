@@ -51,6 +51,8 @@ class Task:
         unrelated: Source of `unrelated` negatives.
         reworded: Source that has the test questions, by id, with every choice reworded; None where there is none.
         memory: Bytes that training and reading may take beside the model; None: a share of what is free.
+        fold: (seed, count, half): learn from one half of that seed's first training questions, and be judged on the
+            other, `half` (0 or 1), in place of the test questions. None: learn from all of them.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Task:
     unrelated: str = "world"
     reworded: str | None = None
     memory: int | None = None
+    fold: tuple[int, int, int] | None = None
 
     def settings(self, uses: Sequence[str] = (), *, dry: bool = False) -> dict[str, Any]:
         """As JSON-able settings of a job, with a digest of the data and the model that the names stand for now.
@@ -75,6 +78,8 @@ class Task:
         for name in ("unrelated", "reworded"):
             if name not in uses:
                 del named[name]
+        if self.fold is None:
+            del named["fold"]
         return {
             "task": named,
             "model": self.model,
@@ -93,6 +98,8 @@ class Task:
         named, how = dict(settings["task"]), settings["how"]
         if how["device"]:
             named["loading"] = {**named["loading"], "device": how["device"]}
+        if "fold" in named:
+            named["fold"] = tuple(named["fold"])
         task = cls(**named, memory=how["memory"])
         if settings["content"] != task._content(settings["uses"]):
             raise InputError(f"{task.data} or {task.model}: is not what it was when this job was planned.")
@@ -126,12 +133,19 @@ class Task:
             raise InputError(f"{self.data}: has no training questions; a study needs questions with choices.")
         if size > len(questions):
             raise InputError(f"--sizes {size}: {self.data} has only {len(questions)} training questions.")
-        return random.Random(seed).sample(questions, len(questions))[:size]
+        drawn = random.Random(seed).sample(questions, len(questions))
+        if self.fold is not None:
+            _, count, half = self.fold
+            drawn = [question for place, question in enumerate(drawn[:count]) if place % 2 != half]
+        return drawn[:size]
 
     def test(self, name: str = "own") -> list[Question]:
         """The questions of one of `TESTS`."""
         if not self.source.unpaired and not self.source.questions.get(self.source.default_split):
             raise InputError(f"{self.data}: has no test questions; a study needs a test (or validation) split too.")
+        if self.fold is not None:
+            seed, count, half = self.fold
+            return dataclasses.replace(self, fold=None).drawn(count, seed)[half::2]
         questions = self.source.split(None)
         if self.limit is not None and self.limit < len(questions):
             places = sorted(random.Random(_TEST_SEED).sample(range(len(questions)), self.limit))
@@ -259,4 +273,4 @@ def table_path(folder: Path, test: str, size: int) -> Path:
 
 def seed_folder(folder: Path, seeds: Sequence[int], seed: int) -> Path:
     """Where a job keeps what is one seed's alone: its own folder, or one in it if it has several seeds."""
-    return folder if len(seeds) == 1 else folder / f"seed{seed}"
+    return folder if len(seeds) <= 1 else folder / f"seed{seed}"

@@ -5,8 +5,12 @@ import pandas as pd
 
 from likra.lab.report import canvas
 from likra.lab.report.text import QUESTIONS, Section, accuracies, p_value, pivot, plain, points
+from likra.lab.rival import credits_of, jobs_of
+from likra.lab.runner.jobs import Job
 from likra.lab.runner.outcome import METHODS, Outcome
+from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, one, pick
+from likra.lab.runner.task import Task
 from likra.lab.study import Study, study
 from likra.scoring.bootstrap import paired_p_value
 from likra.scoring.likelihoods import Floats
@@ -21,6 +25,7 @@ _DIFFERENCES = {
     "likra-sft": "Likra minus SFT",
     "likra-base_likra": "Likra minus Base-Likra",
     "likra-base": "Likra minus Base",
+    "likra-pmi": "Likra minus PMI",
 }
 
 
@@ -28,6 +33,9 @@ _DIFFERENCES = {
 class Curve(Study):
     about = "Figures 1 and 3: SFT, Base-Likra, Likra against size; the jump; the worth of a negative in positives."
     title = "Learning curves"
+
+    def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
+        return [*super().by_seed(plan, task), jobs_of(plan, task, "pmi")]
 
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         plan, drawn = outcome.plan, outcome.drawn
@@ -43,6 +51,11 @@ class Curve(Study):
                 p = paired_p_value(outcome.credit(method, size), outcome.credit(other, size))
                 lead_R = means[method, size] - means[other, size]
                 sheet.add("difference", lead_R, method=f"{method}-{other}", size=size, p=p)
+        for method, credit_SQ in credits_of(outcome, "pmi").items():
+            for size in plan.sizes:
+                own_R, p = drawn.means(credit_SQ), paired_p_value(outcome.credit("likra", size), credit_SQ)
+                sheet.add("accuracy", own_R, method=method, size=size, count=credit_SQ.shape[1])
+                sheet.add("difference", means["likra", size] - own_R, method=f"likra-{method}", size=size, p=p)
         trained = [size for size in plan.sizes if size > 0]
         for method in LEARNING:
             steps = add_jump(sheet, means, method, trained)
@@ -54,7 +67,7 @@ class Curve(Study):
             sheet.add("worth", _worth(means, first, last), part=name, size=last, at=first)
 
     def draw(self, rows: pd.DataFrame) -> list[canvas.Drawn]:
-        accuracy = pick(rows, quantity="accuracy", seed=-1)
+        accuracy = pick(rows[rows["method"].isin(METHODS)], quantity="accuracy", seed=-1)
         figure, axes = canvas.blank()
         at = canvas.size_axis(axes, canvas.sizes_of(accuracy))
         for method in METHODS:
@@ -96,7 +109,7 @@ class Curve(Study):
             _DIFFERENCES,
             lambda row: f"{points(row)}, {p_value(row)}",
         )
-        return Section(sentences, [accuracies(rows, METHOD_TITLES), differences])
+        return Section(sentences, [accuracies(rows, {**METHOD_TITLES, "pmi": "PMI"}), differences])
 
 
 def add_jump(

@@ -4,11 +4,17 @@ import pandas as pd
 
 from likra.lab.report import canvas
 from likra.lab.report.text import Section, accuracies, p_value, points, short
+from likra.lab.rival import credits_of, jobs_of
+from likra.lab.runner.jobs import Job
 from likra.lab.runner.outcome import METHODS, Outcome
+from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, pick
+from likra.lab.runner.task import Task
 from likra.lab.study import Study, pairs_of, study
 from likra.scoring.bootstrap import paired_p_value
 from likra.scoring.scores import METHOD_TITLES
+
+_TITLES = {**METHOD_TITLES, "pmi": "PMI"}
 
 
 @study("models")
@@ -16,15 +22,20 @@ class Models(Study):
     about = "Table 1: several base models, several benchmarks."
     title = "Base models and benchmarks"
 
+    def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
+        return [*super().by_seed(plan, task), jobs_of(plan, task, "pmi")]
+
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         drawn, size = outcome.drawn, outcome.plan.sizes[-1]
-        credits = {method: outcome.credit(method, size) for method in METHODS}
+        credits = {method: outcome.credit(method, size) for method in METHODS} | credits_of(outcome, "pmi")
         means = {method: drawn.means(credit_SQ) for method, credit_SQ in credits.items()}
-        for method in METHODS:
+        for method in credits:
             count = credits[method].shape[1]
             sheet.add("accuracy", means[method], method=method, size=size, count=count)
             sheet.add_seeds("accuracy", credits[method], outcome.plan.seeds, method=method, size=size)
-        for method, other in (("sft", "base"), ("likra", "sft")):
+        for method, other in (("sft", "base"), ("likra", "sft"), ("likra", "pmi")):
+            if other not in credits:
+                continue  # data without prompts, from which nothing can be divided out
             p = paired_p_value(credits[method], credits[other])
             difference = means[method] - means[other]
             sheet.add("difference", difference, method=f"{method}-{other}", size=size, p=p)
@@ -56,6 +67,6 @@ class Models(Study):
         sentences = []
         for row in each(pick(rows, quantity="difference")):
             first, _, other = row["method"].partition("-")
-            titles = f"{METHOD_TITLES[first]} minus {METHOD_TITLES[other]}"
+            titles = f"{_TITLES[first]} minus {_TITLES[other]}"
             sentences.append(f"{titles}: {points(row)} points, {p_value(row)}.")
-        return Section(sentences, [accuracies(rows, METHOD_TITLES)])
+        return Section(sentences, [accuracies(rows, _TITLES)])
