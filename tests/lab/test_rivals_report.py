@@ -59,7 +59,7 @@ def test_the_first_sentence_says_which_method_to_take() -> None:
     )
     assert crossing == (
         "generative and discriminative: Likra minus Listwise softmax is +4.0 (+2.0 to +6.0) at 8, "
-        "-10.0 (-12.0 to -8.0) at 16 training questions; they cross between 8 and 16 training questions."
+        "-10.0 (-12.0 to -8.0) at 16 training questions; they cross between 8 and 16; the interval excludes 0 at 8, 16."
     )
     section = STUDIES["rivals"].section(found)
     assert section.sentences[0].startswith("world-tiny, world: after 8 training questions, take PMI")
@@ -68,7 +68,7 @@ def test_the_first_sentence_says_which_method_to_take() -> None:
 def test_curves_that_do_not_cross() -> None:
     accuracy = {8: {"likra": 0.5, "joint": 0.5}, 16: {"likra": 0.6, "joint": 0.5}}
     _, said = STUDIES["rivals"].say(rows(accuracy, {8: {}, 16: {}})).sentences
-    assert said.endswith("they do not cross: Likra leads.")
+    assert said.endswith("they do not cross; the interval excludes 0 at 16.")
 
 
 def test_rates_are_tried_by_the_command_and_stand_in_the_report(tmp_path: Path) -> None:

@@ -234,11 +234,13 @@ def _crossings(rows: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
             for before, after in itertools.pairwise(apart)
             if before["value"] * after["value"] < 0
         ]
-        signs = {np.sign(row["value"]) for row in apart}
-        ahead = "neither leads" if not signs else "Likra leads" if 1 in signs else f"{titles[method]} leads"
-        ends = f"they cross {', and '.join(where)} {QUESTIONS}" if where else f"they do not cross: {ahead}"
+        crossed = f"they cross {', and '.join(where)}" if where else "they do not cross"
+        clear = [str(row["size"]) for row in leads if row["low"] > 0 or row["high"] < 0]
+        sure = f"the interval excludes 0 at {', '.join(clear)}" if clear else "no interval excludes 0"
         each_size = ", ".join(f"{points(row)} at {row['size']}" for row in leads)
-        said.append(f"generative and discriminative: Likra minus {titles[method]} is {each_size} {QUESTIONS}; {ends}.")
+        said.append(
+            f"generative and discriminative: Likra minus {titles[method]} is {each_size} {QUESTIONS}; {crossed}; {sure}."
+        )
     return said
 
 
