@@ -238,9 +238,8 @@ def _crossings(rows: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
         clear = [str(row["size"]) for row in leads if row["low"] > 0 or row["high"] < 0]
         sure = f"the interval excludes 0 at {', '.join(clear)}" if clear else "no interval excludes 0"
         each_size = ", ".join(f"{points(row)} at {row['size']}" for row in leads)
-        said.append(
-            f"generative and discriminative: Likra minus {titles[method]} is {each_size} {QUESTIONS}; {crossed}; {sure}."
-        )
+        lead = f"generative and discriminative: Likra minus {titles[method]} is {each_size} {QUESTIONS}"
+        said.append(f"{lead}; {crossed}; {sure}.")
     return said
 
 
