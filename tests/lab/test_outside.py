@@ -67,7 +67,7 @@ def longest() -> Iterator[None]:
     @rival("longest")
     class Longest(Rival):
         methods = (Method("longest", "The longest answer", normalised=False),)
-        own_job = False
+        job = "pair"
 
         def run(self, settings: dict[str, Any], folder: Path, note: Note) -> None:
             """Nothing is to be done."""
@@ -104,7 +104,7 @@ def test_a_rival_from_outside(tmp_path: Path) -> None:
     pytest.importorskip("trl")
     plan = Plan((Task("world-tiny", "world", limit=20),), sizes=(0, 8), seeds=(0,))
     table, _ = run_studies([("rivals", plan)], tmp_path, shown=False)
-    [found] = pick(table, quantity="accuracy", method="longest", size=8, seed=-1)["value"]
+    [found] = pick(table, quantity="accuracy", method="longest", size=0, seed=-1)["value"]
     picks = [
         np.flatnonzero(lengths == lengths.max())
         for question in plan.tasks[0].test()
@@ -121,5 +121,5 @@ def test_a_rival_from_outside(tmp_path: Path) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(InputError, match="nothing: is not a study; known are curve, models"):
         STUDIES["nothing"]
-    with pytest.raises(InputError, match="nothing: is not a rival; known are pmi, unlikelihood"):
+    with pytest.raises(InputError, match="nothing: is not a rival; known are pmi, contrast"):
         RIVALS["nothing"]

@@ -124,10 +124,11 @@ def test_world_runs_every_study_and_shares_jobs() -> None:
     for name, plan in plans:
         found = STUDIES[name].jobs(dataclasses.replace(plan, dry=True))
         jobs.setdefault(name, set()).update(job.key for job in found)
+    pmi = {key for key in jobs["curve"] if key.startswith("pmi")}
+    assert len(pmi) == 1 and pmi <= jobs["models"] & jobs["rivals"]
     for same in ("weights", "paraphrase"):
         assert jobs[same] == jobs["likelihoods"]
-    # A job per seed lists the options in the prompt, in the three studies that show it.
-    assert jobs["likelihoods"] < jobs["curve"] < jobs["models"] and len(jobs["curve"] - jobs["likelihoods"]) == 5
+    assert jobs["curve"] - pmi == jobs["likelihoods"]
     assert len(jobs["distractors"] - jobs["negatives"]) == 0
     assert len(jobs["curve"] & jobs["negatives"]) == 3
     assert jobs["likelihoods"] <= jobs["coverage"]

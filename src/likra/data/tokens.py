@@ -30,6 +30,19 @@ class TokenizedExample:
         return (self.context + self.completion)[:-1]
 
 
+@dataclass(frozen=True)
+class TokenizedQuestion:
+    """Candidate answers of one question, which are learned from together.
+
+    Attributes:
+        candidates: Each with its context; two or more.
+        right: The place of the right one.
+    """
+
+    candidates: tuple[TokenizedExample, ...]
+    right: int = 0
+
+
 def encode_pairs(
     tokenizer: Any, context: Context, completions: Sequence[str], max_length: int
 ) -> list[TokenizedExample]:

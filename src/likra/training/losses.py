@@ -1,14 +1,14 @@
 """What adapters learn by: each loss is a small class, and the trainer takes any object like them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from likra.data.tokens import TokenizedExample
+from likra.data.tokens import TokenizedExample, TokenizedQuestion
 from likra.engine import kernels
 from likra.engine.batch import Batch, Predictions, at_least_float
 from likra.engine.reader import Reader
@@ -26,6 +26,26 @@ class Loss(Protocol):
 
     def __call__(self, predictions: Predictions) -> torch.Tensor:
         """The loss of some examples, summed: a scalar with a gradient, in nats."""
+
+
+@runtime_checkable
+class JointLoss(Protocol):
+    """What several adapters minimise together: a sum over questions, of which the trainer takes the mean.
+
+    All of them read the same candidates of the same questions, in one forward pass.
+    """
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Their names."""
+
+    def __call__(self, predictions: Sequence[Predictions], questions: Sequence[TokenizedQuestion]) -> torch.Tensor:
+        """The loss of some questions, summed: a scalar with a gradient, in nats.
+
+        Args:
+            predictions: What each adapter says of all candidates, question after question.
+            questions: The questions.
+        """
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,47 @@ class Unlikelihood:
         [wrong_M] = sent(logprob_M.device, [wrong[predictions.batch.example_M]])
         unlikely_M = -torch.log(-torch.expm1(logprob_M.clamp(max=-1e-6)))  # finite even where p rounds to 1
         return summed(torch.where(wrong_M, unlikely_M, -logprob_M))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """-log of the softmax, over a question's candidates, of L+ - w L- at the right one; a `JointLoss`.
+
+    (McFadden 1974, "Conditional logit analysis of qualitative choice behavior".) L is the summed log-likelihood of a
+    candidate's tokens, under the adapter `positive` and under `negative`. Without a negative one it is the softmax of
+    L+ alone.
+
+    Attributes:
+        positive, negative: Names of the adapters.
+        weight: w.
+    """
+
+    positive: str
+    negative: str | None = None
+    weight: float = 1.0
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return (self.positive,) if self.negative is None else (self.positive, self.negative)
+
+    def __call__(self, predictions: Sequence[Predictions], questions: Sequence[TokenizedQuestion]) -> torch.Tensor:
+        """As `JointLoss`. E: all candidates; Q: questions; C: candidates of the one that has most."""
+        places = [(row, place) for row, question in enumerate(questions) for place in range(len(question.candidates))]
+        most = max(place for _, place in places) + 1
+        at, right = [row * most + place for row, place in places], [question.right for question in questions]
+        at_E, right_Q = sent(predictions[0].row_M.device, [torch.tensor(at), torch.tensor(right)])
+        likely_AE = [_of_examples(one, len(at)) for one in predictions]
+        score_E = likely_AE[0] if self.negative is None else likely_AE[0] - self.weight * likely_AE[1]
+        # Where a question has fewer candidates: -inf, of which the softmax is 0.
+        score_QC = score_E.new_full((len(questions) * most,), -torch.inf).index_put((at_E,), score_E).view(-1, most)
+        return summed(-score_QC.log_softmax(-1).gather(1, right_Q[:, None])[:, 0])
+
+
+def _of_examples(predictions: Predictions, count: int) -> torch.Tensor:
+    """Log-likelihoods [E] of examples: the sums over their tokens."""
+    logprob_M = predictions.logprob_M
+    [example_M] = sent(logprob_M.device, [predictions.batch.example_M])
+    return logprob_M.new_zeros(count).index_add(0, example_M, logprob_M)
 
 
 @dataclass(frozen=True)
@@ -118,7 +179,7 @@ class Distillation:
             return found
 
 
-def identity_of(loss: Loss) -> dict[str, Any]:
+def identity_of(loss: Loss | JointLoss) -> dict[str, Any]:
     """What tells one loss from another, for a saved state: its class, and its plain attributes.
 
     >>> identity_of(Likelihood(whole_text=True))

@@ -10,9 +10,10 @@ class Step:
 
     Attributes:
         step: Number of the step, from 1.
-        losses: adapter -> mean loss in nats per predicted token, for the adapters that trained.
+        losses: adapter -> mean loss in nats per predicted token, for the adapters that trained; of adapters that
+            minimise one loss together, per question, by the name they have together.
         rates: adapter -> learning rate.
-        examples: adapter -> examples seen so far, all epochs counted.
+        examples: adapter -> examples (or questions) seen so far, all epochs counted.
     """
 
     step: int

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from likra.data.tokens import TokenizedExample
 from likra.engine.finite_check import check_base
 from likra.engine.memory import TrainingBudget
 from likra.engine.reader import Reader, reader_of
@@ -18,9 +17,10 @@ from likra.models.thread_lock import alone
 from likra.training.checkpoint import Checkpoint
 from likra.training.config import TrainingConfig
 from likra.training.gradients import Gradients
-from likra.training.losses import Likelihood, Loss, identity_of
+from likra.training.learner import Item, Items, Learner, examples_in
+from likra.training.losses import JointLoss, Likelihood, Loss, identity_of
 from likra.training.optimizer import AdapterAdam
-from likra.training.passes import Examples, Passes
+from likra.training.passes import Passes
 from likra.training.prepared import check_trainable, prepared
 from likra.training.step import Step
 from likra.utils import parallel
@@ -40,9 +40,13 @@ class Trainer:
     it would have alone, up to the order in which floating-point sums are taken. An adapter with fewer examples stops
     earlier.
 
+    Adapters that minimise one loss together (`JointLoss`) are one learner, with one order of questions, batch and
+    learning rate; everything below that is said by adapter is said of them by the learner's name. A batch is of so many
+    questions then, and their candidates are never divided between passes.
+
     Attributes:
         stack: The adapters; those without examples are left as they are.
-        data: adapter -> its examples.
+        data: adapter -> its examples; learner -> its questions.
         config: How all adapters are trained.
         seeds: adapter -> seed of its order of examples, None for the order given; the config's where it has none.
         losses: adapter -> what it minimises; `Likelihood` where it has none.
@@ -56,7 +60,7 @@ class Trainer:
         on_step: Called after each optimisation step.
 
     Raises:
-        InputError: The base cannot be trained on, or an adapter has no examples.
+        InputError: The base cannot be trained on, an adapter has no examples, or two losses.
 
     Example:
         >>> from likra.models import load_base
@@ -69,10 +73,10 @@ class Trainer:
     """
 
     stack: HeadStack
-    data: Mapping[str, Sequence[TokenizedExample]]
+    data: Mapping[str, Sequence[Item]]
     config: TrainingConfig
     seeds: Mapping[str, int | str | None] = field(default_factory=dict)
-    losses: Mapping[str, Loss] = field(default_factory=dict)
+    losses: Mapping[str, Loss | JointLoss] = field(default_factory=dict)
     reader: Reader | None = None
     checkpoints: Path | None = None
     checkpoint_every: int = CHECKPOINT_EVERY
@@ -82,35 +86,40 @@ class Trainer:
     @_alone
     def __post_init__(self) -> None:
         check_trainable(self.stack)
-        for name, pairs in self.data.items():
-            self.stack.index(name)
-            if not pairs:
-                raise InputError(f"head {name!r} has no examples to train on.")
         config, base = self.config, self.stack.base
-        self._steps = {name: config.steps(len(pairs)) for name, pairs in self.data.items()}
         usual = Likelihood(whole_text=config.loss == "text")
-        self._losses = {name: self.losses.get(name, usual) for name in self.data}
-        self._optimizer = AdapterAdam(self.stack, list(self.data))
-        longest = max((len(pair.inputs) for pairs in self.data.values() for pair in pairs), default=1)
+        self._learners = {name: Learner(name, self.losses.get(name, usual)) for name in self.data}
+        adapters = [adapter for learner in self._learners.values() for adapter in learner.adapters]
+        for name in adapters:
+            self.stack.index(name)
+            if adapters.count(name) > 1:
+                raise InputError(f"losses: head {name!r} must be trained by one of them, not by several.")
+        for name, items in self.data.items():
+            if not items:
+                raise InputError(f"head {name!r} has no examples to train on.")
+        self._steps = {name: config.steps(len(items)) for name, items in self.data.items()}
+        self._optimizer = AdapterAdam(self.stack, adapters)
+        longest = max((len(pair.inputs) for items in self.data.values() for pair in examples_in(items)), default=1)
         reader = self.reader or reader_of(base, self.stack, longest, bf16=config.bf16, memory=self.memory)
         budget = TrainingBudget.of(base.model, self.memory, config.gradient_checkpointing)
         passes = Passes(config.per_device_train_batch_size, cut=self.memory is not None)
-        self._gradients = Gradients(self.stack, reader, self._losses, passes)
-        steps = [{name: pairs} for name in self.data for pairs in self._order(name)]
-        read = [pair for step in steps for part in passes.shares(step) for pairs in part.values() for pair in pairs]
+        self._gradients = Gradients(self.stack, reader, self._learners, passes)
+        steps = [{name: items} for name in self.data for items in self._order(name)]
+        shares = [items for step in steps for part in passes.shares(step) for items in part.values()]
+        read = [pair for items in shares for pair in examples_in(items)]
         kept = reader.keep_prefixes(read, budget.most_kept)
         passes.cost, passes.room = self._cost(reader, budget, kept > 0), budget.room(kept)
 
-    def _cost(
-        self, reader: Reader, budget: TrainingBudget, prefix_kept: bool
-    ) -> Callable[[str, TokenizedExample], float]:
-        """Gives the bytes that a pass takes for an example of one adapter."""
+    def _cost(self, reader: Reader, budget: TrainingBudget, prefix_kept: bool) -> Callable[[str, Item], float]:
+        """Gives the bytes that a pass takes for an item of one learner."""
 
-        def cost(name: str, pair: TokenizedExample) -> float:
-            loss = self._losses[name]
-            predicted = len(pair.inputs) if loss.whole_text else len(pair.completion)
-            places = predicted * getattr(loss, "vocabularies", 1)
-            return budget.cost(reader.num_own_tokens(pair), len(pair.inputs), places, prefix_kept=prefix_kept)
+        def cost(name: str, item: Item) -> float:
+            learner, total = self._learners[name], 0.0
+            for pair in examples_in([item]):
+                predicted = len(pair.inputs) if learner.whole_text else len(pair.completion)
+                places = predicted * getattr(learner.loss, "vocabularies", 1)
+                total += budget.cost(reader.num_own_tokens(pair), len(pair.inputs), places, prefix_kept=prefix_kept)
+            return total * len(learner.adapters)
 
         return cost
 
@@ -156,38 +165,39 @@ class Trainer:
         return done
 
     def _identity(self) -> dict[str, object]:
-        content = str([(name, self.seeds.get(name), list(pairs)) for name, pairs in self.data.items()])
+        content = str([(name, self.seeds.get(name), list(items)) for name, items in self.data.items()])
         return {
             "training_config": self.config.as_dict(),
-            "loss": {name: identity_of(loss) for name, loss in self._losses.items()},
+            "loss": {name: identity_of(learner.loss) for name, learner in self._learners.items()},
             "base": self.stack.base.fingerprint,
             "data": hashlib.sha256(content.encode()).hexdigest(),
         }
 
-    def _order(self, name: str) -> Iterator[list[TokenizedExample]]:
-        """The examples of each optimisation step of one adapter."""
-        pairs = self.data[name]
+    def _order(self, name: str) -> Iterator[list[Item]]:
+        """The items of each optimisation step of one learner."""
+        items = self.data[name]
         size = self.config.examples_per_step
         for epoch in range(self.config.num_train_epochs):
-            shuffled = list(pairs)
+            shuffled = list(items)
             seed = self.seeds.get(name, self.config.seed)
             if seed is not None:
                 random.Random(f"{seed} {epoch}").shuffle(shuffled)
             for start in range(0, len(shuffled), size):
                 yield shuffled[start : start + size]
 
-    def _step(self, number: int, examples: Examples) -> Step:
-        found = self._gradients.accumulate(examples)
-        rates = {name: self.config.rate(number, self._steps[name]) for name in examples}
+    def _step(self, number: int, step: Items) -> Step:
+        found = self._gradients.accumulate(step)
+        rates = {name: self.config.rate(number, self._steps[name]) for name in step}
         for name, rate in rates.items():
-            self._optimizer.step(name, rate)
+            for adapter in self._learners[name].adapters:
+                self._optimizer.step(adapter, rate)
         self.stack.zero_grad()
         losses = found()  # only now, once the device has all of the step to do
         for name, loss in losses.items():
             if not math.isfinite(loss):
-                check_base(self.stack.base, self._gradients.batch(name, examples[name]))
+                check_base(self.stack.base, self._learners[name].batches(step[name])[0])
                 raise _diverged(f"the loss of head {name!r} became {loss} at step {number + 1}")
-        return Step(number + 1, losses, rates, {name: self._seen(number, name) for name in examples})
+        return Step(number + 1, losses, rates, {name: self._seen(number, name) for name in step})
 
     def _seen(self, number: int, name: str) -> int:
         per_epoch = math.ceil(len(self.data[name]) / self.config.examples_per_step)

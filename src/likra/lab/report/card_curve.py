@@ -32,7 +32,7 @@ def keep_curve(folder: Path, base: str, heads: Path) -> None:
         raise InputError(f"--curve {folder}: needs one curve of {base}, and there is none or several ({there}).")
     with new_file(heads / CURVE_FIGURE) as work:
         STUDIES["curve"].draw(rows)[0].figure.savefig(work, dpi=150, format="png")
-    write_json(heads / CURVE, _curve(pick(rows, quantity="accuracy")))
+    write_json(heads / CURVE, _curve(pick(rows[rows["method"].isin(METHOD_TITLES)], quantity="accuracy")))
 
 
 def _curve(accuracy: pd.DataFrame) -> dict[str, Any]:

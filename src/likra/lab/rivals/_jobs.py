@@ -1,22 +1,34 @@
-"""The jobs of rivals: those of one seed that are trained together."""
+"""The jobs of rivals: of one seed each; or of all seeds, at a learning rate that is chosen first."""
 
 import importlib
 from pathlib import Path
 from typing import Any
 
 from likra.lab.rival import RIVALS
+from likra.lab.rivals._tuning import chosen
 from likra.lab.runner.heads import cost_of, keep_pair, stack_of
-from likra.lab.runner.jobs import Note
+from likra.lab.runner.jobs import Job, Note, run_job
 from likra.lab.runner.learning import train_to_sizes
-from likra.lab.runner.task import Task, config_of
+from likra.lab.runner.task import Task, config_of, seed_folder
 
 
 def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
-    """Train Likra's two adapters if `pair` says so, then run the rivals that `rivals` names with their modules."""
+    """Train Likra's two adapters if `pair` says so, then run the rivals that `rivals` names with their modules.
+
+    With `tune` the learning rate is chosen first, and then each seed is a job within the job's folder.
+    """
+    for module in settings["rivals"].values():
+        importlib.import_module(module)  # a rival of another package registers itself
+    if "tune" in settings:
+        rate = chosen(settings, __name__, folder, note)
+        for seed in settings["seeds"]:
+            own = {name: value for name, value in settings.items() if name != "tune"}
+            own |= {"seeds": [seed], "config": {**settings["config"], "learning_rate": rate}}
+            run_job(Job.of(__name__, own), seed_folder(folder, settings["seeds"], seed), note)
+        return
     if settings["pair"]:
         _train_pair(settings, folder, note)
-    for name, module in settings["rivals"].items():
-        importlib.import_module(module)  # a rival of another package registers itself
+    for name in settings["rivals"]:
         RIVALS[name].run(settings, folder, note)
 
 

@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from likra.data.conversation import Context
 from likra.data.tokens import TokenizedExample
-from likra.errors import InputError
+from likra.errors import InputError, TrainingDiverged
 from likra.lab.rivals._methods import Encoded, Training, check_trl
 from likra.models.base import Base
 from likra.models.lora_config import scaling_of
@@ -120,7 +120,7 @@ def train_rival(
     def show(size: int) -> None:
         weights = _weights(model, first)
         if not all(tensor.isfinite().all() for pair in weights.values() for tensor in pair):
-            raise InputError(f"{rival.name}: training diverged within {size} triples; use a lower --lr.")
+            raise TrainingDiverged(f"{rival.name}: training diverged within {size} triples; use a lower --lr.")
         step = trainer.state.global_step
 
         def read(pairs: Sequence[TokenizedExample]) -> Floats:

@@ -18,7 +18,7 @@ class Merged(Rival):
     methods = tuple(
         Method(name, f"Merged weights, w={weight:g}", training=2, answers="both") for name, weight in _NAMES.items()
     )
-    own_job = False  # it needs the weights of Likra's adapters
+    job = "pair"  # it needs the weights of Likra's adapters
 
     def run(self, settings: dict[str, Any], folder: Path, note: Note) -> None:
         """Keep the tables of the merged adapters."""

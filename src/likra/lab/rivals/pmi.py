@@ -7,6 +7,8 @@ from typing import Any
 from likra.data.question import Question
 from likra.data.templates import Prompter, template
 from likra.lab.rival import Method, Rival, rival
+from likra.lab.rivals._reading import beside_base, read_base
+from likra.lab.runner.cost import Cost
 from likra.lab.runner.jobs import Note
 from likra.lab.runner.task import Task
 from likra.scoring.likelihoods import BASE, Floats, Likelihoods
@@ -16,22 +18,22 @@ _TABLE = "unconditional.parquet"
 
 @rival("pmi")
 class PMI(Rival):
-    methods = (Method("pmi", "PMI", readings=2),)
-    own_job = False  # it needs no training, and the base's table is in that job's folder
+    methods = (Method("pmi", "PMI"),)
+    job = "task"
 
     def run(self, settings: dict[str, Any], folder: Path, note: Note) -> None:
         """Read the answers without their questions."""
-        from likra.engine.loglikelihood import score
-
         task = Task.of(settings)
-        if has_prompts(task.source.style) and not (folder / _TABLE).exists():
-            bare = unconditional(task.test(), task.test_prompter)
-            score(task.base(), None, bare, Prompter("verbatim"), memory=task.memory).save(folder / _TABLE)
+        if has_prompts(task.source.style):
+            read_base(task, unconditional(task.test(), task.test_prompter), folder / _TABLE)
 
     def scores(self, folder: Path, size: int, pair: Likelihoods) -> dict[str, Floats]:
         if not (folder / _TABLE).exists():
             return {}
         return {"pmi": pair.head(BASE) - Likelihoods.load(folder / _TABLE).head(BASE)}
+
+    def cost(self, method: Method, folder: Path, pair: Cost) -> Cost:
+        return beside_base(pair, folder / _TABLE)
 
 
 def unconditional(questions: list[Question], prompter: Prompter) -> list[Question]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from likra.data.question import Question
+from likra.data.templates import Prompter
 from likra.engine.loglikelihood import encode_question, score
 from likra.engine.tree import Tree
 from likra.lab.runner.cost import Cost
@@ -81,11 +83,16 @@ def cost_of(task: Task, base: Base, learned: Mapping[str, ByQuestion]) -> Cost:
     parameters = sum(parameter.numel() for parameter in base.model.parameters())
     if output is None or output.weight is not embedding.weight:
         parameters -= embedding.weight.numel()
-    pairs = {pair.inputs for q in task.test() for pair in encode_question(base, q, task.test_prompter)}
-    read = len(Tree.of([(inputs, 0) for inputs in sorted(pairs)]))
+    read = tokens_read(base, task.test(), task.test_prompter)
     tokens = {head: sum(len(pair.inputs) for pairs in some for pair in pairs) for head, some in learned.items()}
     wrong = next((count for head, count in tokens.items() if head != POSITIVE), 0)
     return Cost(parameters, read / len(task.test()), tokens.get(POSITIVE, 0), wrong)
+
+
+def tokens_read(base: Base, questions: Sequence[Question], prompter: Prompter) -> int:
+    """Distinct tokens of some questions."""
+    inputs = {pair.inputs for question in questions for pair in encode_question(base, question, prompter)}
+    return len(Tree.of([(ids, 0) for ids in sorted(inputs)]))
 
 
 def keep_tables(

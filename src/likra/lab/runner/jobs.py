@@ -73,7 +73,8 @@ class Job:
         settings = json.loads(self.settings)
         done = ", ".join(settings["heads"]) if settings["name"] == "heads" else settings["name"]
         seeds = settings["seeds"]
-        return f"{settings['model']}: {done}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        of_seeds = f", seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" if seeds else ""
+        return f"{settings['model']}: {done}{of_seeds}"
 
 
 def run_job(job: Job, folder: Path, note: Note) -> None:

@@ -12,7 +12,8 @@ from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.training.config import TrainingConfig
 from likra.training.fit import untrained
-from likra.training.losses import Loss
+from likra.training.learner import Item
+from likra.training.losses import JointLoss, Loss
 from likra.training.step import Step
 from likra.training.trainer import Trainer
 
@@ -58,11 +59,11 @@ def check_sizes(sizes: Sequence[int], questions: int, config: TrainingConfig) ->
 
 def train_to_sizes(
     stack: HeadStack,
-    learned: Mapping[str, ByQuestion],
+    learned: Mapping[str, Sequence[Sequence[Item]]],
     config: TrainingConfig,
     sizes: Sequence[int],
     at_size: Callable[[int], None],
-    losses: Mapping[str, Loss] | None = None,
+    losses: Mapping[str, Loss | JointLoss] | None = None,
     *,
     state: Path | None = None,
     memory: int | None = None,
@@ -75,7 +76,8 @@ def train_to_sizes(
 
     Args:
         stack: The heads; see `head_stack`.
-        learned: head -> its examples by question, in the order in which it learns them.
+        learned: head (or the name of heads that minimise one loss together) -> its examples by question, in the order
+            in which it learns them.
         config: A constant learning rate, no warm-up, one epoch.
         sizes: Numbers of questions; see `check_sizes`.
         at_size: Called once per size, in rising order. After a resumption it is called again for sizes that were read

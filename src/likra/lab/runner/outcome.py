@@ -18,6 +18,8 @@ from likra.scoring.scores import normalise, ratio
 
 #: Methods that the heads of a pair give: base, sft, base_likra and likra (`likra.scoring.METHOD_TITLES`).
 METHODS = ("base", "sft", "base_likra", "likra")
+#: L+ - w * L_base: the base in the negative head's place, which no wrong answer is needed for.
+SFT_BASE, SFT_BASE_TITLE = "sft_base", "SFT minus Base"
 
 
 class Outcome:
@@ -38,6 +40,10 @@ class Outcome:
         self.folders = [
             [seed_folder(store.path(job), job["seeds"], seed) for seed, job in by_seed.items()] for by_seed in jobs
         ]
+        #: The same by the name of the job (of kinds that share a name, the last).
+        self.named = {
+            next(iter(by_seed.values()))["name"]: found for by_seed, found in zip(jobs, self.folders, strict=True)
+        }
         self._folders: dict[tuple[str, int], Path] = {}
         for by_seed, folders in zip(jobs, self.folders, strict=True):
             for (seed, job), folder in zip(by_seed.items(), folders, strict=True):
@@ -59,9 +65,14 @@ class Outcome:
     def scores(
         self, method: str, size: int, *, test: str = "own", negatives: str = NEGATIVE, weight: float | None = None
     ) -> Floats:
-        """Scores [S, Q, C] of one of `METHODS`; candidates with the same text count once (`Likelihoods.once`)."""
+        """Scores [S, Q, C] of one of `METHODS`, or of `SFT_BASE`.
+
+        Candidates with the same text count once (`Likelihoods.once`).
+        """
         weight = self.plan.weight if weight is None else weight
-        right = self.logprobs(POSITIVE if method in ("sft", "likra") else BASE, size, test)
+        right = self.logprobs(POSITIVE if method in ("sft", "likra", SFT_BASE) else BASE, size, test)
+        if method == SFT_BASE:
+            right = ratio(right, self.logprobs(BASE, size, test), weight)
         if method in ("base_likra", "likra"):
             # What a head differs by from the base is taken within its own job, where both were read alike: so heads
             # of two jobs that are both untrained differ by exactly 0.

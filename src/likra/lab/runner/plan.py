@@ -57,10 +57,21 @@ class Plan:
         """seed -> the job that trains a positive and a negative adapter."""
         return self.heads(task, PAIR)
 
-    def own_pair(self, name: str, work: str, task: Task, **more: Any) -> dict[int, Job]:
-        """seed -> a job of some name and work, which trains a positive and a negative adapter for itself."""
-        alone = dataclasses.replace(self, stacked=False)
+    def own_pair(self, name: str, work: str, task: Task, *, together: bool = False, **more: Any) -> dict[int, Job]:
+        """seed -> a job of some name and work, which trains a positive and a negative adapter for itself.
+
+        Args:
+            name, work, task: The job's.
+            together: Whether one job does all seeds, one after the other.
+            **more: Further settings.
+        """
+        alone = dataclasses.replace(self, stacked=together)
         return alone.jobs(name, work, task, heads=list(PAIR), tests=["own"], stacked=False, **more)
+
+    def once(self, name: str, work: str, task: Task, **more: Any) -> dict[int, Job]:
+        """seed -> the one job of some name and work for a task, whatever the seeds, sizes and training."""
+        settings = {"name": name, **task.settings(dry=self.dry), "seeds": [], "sizes": [], **more}
+        return dict.fromkeys(self.seeds, Job.of(work, settings))
 
     def heads(self, task: Task, heads: tuple[str, ...], among: tuple[str, ...] | None = None) -> dict[int, Job]:
         """seed -> the job that trains some adapters in one stack, scored on the task's test sets (`among` these)."""

@@ -56,6 +56,8 @@ class Task:
         memory: Bytes that training and reading may take beside the model; None: a share of what is free.
         to: Other sources whose test questions the heads are judged on too (`elsewhere`).
         blind: Whether heads learn the answers with the question removed from their prompts.
+        fold: (seed, count, half): learn from one half of that seed's first training questions, and be judged on the
+            other, `half` (0 or 1), in place of the test questions. None: learn from all of them.
     """
 
     model: str
@@ -69,6 +71,7 @@ class Task:
     memory: int | None = None
     to: tuple[str, ...] = ()
     blind: bool = False
+    fold: tuple[int, int, int] | None = None
 
     def settings(self, uses: Sequence[str] = (), *, dry: bool = False) -> dict[str, Any]:
         """As JSON-able settings of a job, with a digest of the data and the model that the names stand for now.
@@ -85,8 +88,9 @@ class Task:
                 del named[name]
         if not self.blind:
             del named["blind"]
-        if self.style is None:
-            del named["style"]
+        for name in ("style", "fold"):
+            if named[name] is None:
+                del named[name]
         return {
             "task": named,
             "model": self.model,
@@ -106,6 +110,8 @@ class Task:
         if how["device"]:
             named["loading"] = {**named["loading"], "device": how["device"]}
         named["to"] = tuple(named.get("to", ()))
+        if "fold" in named:
+            named["fold"] = tuple(named["fold"])
         task = cls(**named, memory=how["memory"])
         if settings["content"] != task._content(settings["uses"]):
             raise InputError(f"{task.data} or {task.model}: is not what it was when this job was planned.")
@@ -140,7 +146,11 @@ class Task:
             raise InputError(f"{self.data}: has no training questions; a study needs questions with choices.")
         if size > len(questions):
             raise InputError(f"--sizes {size}: {self.data} has only {len(questions)} training questions.")
-        return random.Random(seed).sample(questions, len(questions))[:size]
+        drawn = random.Random(seed).sample(questions, len(questions))
+        if self.fold is not None:
+            _, count, half = self.fold
+            drawn = [question for place, question in enumerate(drawn[:count]) if place % 2 != half]
+        return drawn[:size]
 
     @property
     def elsewhere(self) -> "dict[str, tuple[Task, str]]":
@@ -159,6 +169,9 @@ class Task:
             return other.test(test)
         if not self.source.unpaired and not self.source.questions.get(self.source.default_split):
             raise InputError(f"{self.data}: has no test questions; a study needs a test (or validation) split too.")
+        if self.fold is not None:
+            seed, count, half = self.fold
+            return dataclasses.replace(self, fold=None).drawn(count, seed)[half::2]
         questions = self.source.split(None)
         if self.limit is not None and self.limit < len(questions):
             places = sorted(random.Random(_TEST_SEED).sample(range(len(questions)), self.limit))
@@ -300,4 +313,4 @@ def table_path(folder: Path, test: str, size: int) -> Path:
 
 def seed_folder(folder: Path, seeds: Sequence[int], seed: int) -> Path:
     """Where a job keeps what is one seed's alone: its own folder, or one in it if it has several seeds."""
-    return folder if len(seeds) == 1 else folder / f"seed{seed}"
+    return folder if len(seeds) <= 1 else folder / f"seed{seed}"

@@ -6,9 +6,10 @@ import pandas as pd
 from likra.data.controls import BLIND, CONTROLS
 from likra.lab.report import canvas
 from likra.lab.report.text import QUESTIONS, Section, accuracies, p_value, pivot, plain, points
+from likra.lab.rival import credits_of, jobs_of
 from likra.lab.runner.jobs import Job
 from likra.lab.runner.options import OPTIONS_TITLES, options_credits, options_jobs
-from likra.lab.runner.outcome import METHODS, Outcome
+from likra.lab.runner.outcome import METHODS, SFT_BASE, SFT_BASE_TITLE, Outcome
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, one, pick
 from likra.lab.runner.task import Task
@@ -23,10 +24,15 @@ LEARNING = ("sft", "base_likra", "likra")
 #: Where the paper finds the jump and its worth (Figure 1).
 PAPER_PHASE = (64, 256)
 
+#: All methods of the table of accuracies.
+_TITLES = METHOD_TITLES | {SFT_BASE: SFT_BASE_TITLE} | OPTIONS_TITLES | {"pmi": "PMI"}
+
 _DIFFERENCES = {
     "likra-sft": "Likra minus SFT",
     "likra-base_likra": "Likra minus Base-Likra",
     "likra-base": "Likra minus Base",
+    f"likra-{SFT_BASE}": f"Likra minus ({SFT_BASE_TITLE})",
+    "likra-pmi": "Likra minus PMI",
 }
 
 
@@ -37,7 +43,7 @@ class Curve(Study):
     tests = ("own", *CONTROLS)
 
     def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
-        return [plan.pair(task), *options_jobs(plan, task)]
+        return [plan.pair(task), *options_jobs(plan, task), jobs_of(plan, task, "pmi")]
 
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         plan, drawn = outcome.plan, outcome.drawn
@@ -58,6 +64,12 @@ class Curve(Study):
                 p = paired_p_value(outcome.credit(method, size), outcome.credit(other, size))
                 lead_R = means[method, size] - means[other, size]
                 sheet.add("difference", lead_R, method=f"{method}-{other}", size=size, p=p)
+        free = credits_of(outcome, "pmi")
+        for size in plan.sizes:
+            for method, credit_SQ in {SFT_BASE: outcome.credit(SFT_BASE, size), **free}.items():
+                own_R, p = drawn.means(credit_SQ), paired_p_value(outcome.credit("likra", size), credit_SQ)
+                sheet.add("accuracy", own_R, method=method, size=size, count=credit_SQ.shape[1])
+                sheet.add("difference", means["likra", size] - own_R, method=f"likra-{method}", size=size, p=p)
         trained = [size for size in plan.sizes if size > 0]
         for method in LEARNING:
             steps = add_jump(sheet, means, method, trained)
@@ -69,7 +81,7 @@ class Curve(Study):
             sheet.add("worth", _worth(means, first, last), part=name, size=last, at=first)
 
     def draw(self, rows: pd.DataFrame) -> list[canvas.Drawn]:
-        accuracy = pick(rows, quantity="accuracy", seed=-1)
+        accuracy = pick(rows[rows["method"].isin(METHODS)], quantity="accuracy", seed=-1)
         figure, axes = canvas.blank()
         at = canvas.size_axis(axes, canvas.sizes_of(accuracy))
         for method in METHODS:
@@ -119,7 +131,7 @@ class Curve(Study):
             _DIFFERENCES,
             lambda row: f"{points(row)}, {p_value(row)}",
         )
-        tables = [accuracies(rows, METHOD_TITLES | OPTIONS_TITLES), *control_tables(rows), differences]
+        tables = [accuracies(rows, _TITLES), *control_tables(rows), differences]
         return Section(sentences, tables)
 
 

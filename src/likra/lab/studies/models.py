@@ -5,6 +5,7 @@ import pandas as pd
 from likra.data.controls import CONTROLS
 from likra.lab.report import canvas
 from likra.lab.report.text import Section, accuracies, p_value, points, short
+from likra.lab.rival import credits_of, jobs_of
 from likra.lab.runner.jobs import Job
 from likra.lab.runner.options import OPTIONS_TITLES, options_credits, options_jobs
 from likra.lab.runner.outcome import METHODS, Outcome
@@ -16,6 +17,8 @@ from likra.lab.study import Study, pairs_of, study
 from likra.scoring.bootstrap import paired_p_value
 from likra.scoring.scores import METHOD_TITLES
 
+_TITLES = {**METHOD_TITLES, "pmi": "PMI"}
+
 
 @study("models")
 class Models(Study):
@@ -24,18 +27,21 @@ class Models(Study):
     tests = ("own", *CONTROLS)
 
     def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
-        return [plan.pair(task), *options_jobs(plan, task)]
+        return [plan.pair(task), *options_jobs(plan, task), jobs_of(plan, task, "pmi")]
 
     def measure(self, outcome: Outcome, sheet: Sheet) -> None:
         drawn, size = outcome.drawn, outcome.plan.sizes[-1]
-        credits = {method: outcome.credit(method, size) for method in METHODS} | options_credits(outcome, size)
+        credits = {method: outcome.credit(method, size) for method in METHODS}
+        credits |= options_credits(outcome, size) | credits_of(outcome, "pmi")
         means = {method: drawn.means(credit_SQ) for method, credit_SQ in credits.items()}
         for method in credits:
             count = credits[method].shape[1]
             sheet.add("accuracy", means[method], method=method, size=size, count=count)
             sheet.add_seeds("accuracy", credits[method], outcome.plan.seeds, method=method, size=size)
         add_controls(outcome, sheet, size, means)
-        for method, other in (("sft", "base"), ("likra", "sft")):
+        for method, other in (("sft", "base"), ("likra", "sft"), ("likra", "pmi")):
+            if other not in credits:
+                continue  # data without prompts, from which nothing can be divided out
             p = paired_p_value(credits[method], credits[other])
             difference = means[method] - means[other]
             sheet.add("difference", difference, method=f"{method}-{other}", size=size, p=p)
@@ -67,6 +73,6 @@ class Models(Study):
         sentences = []
         for row in each(pick(rows, quantity="difference")):
             first, _, other = row["method"].partition("-")
-            titles = f"{METHOD_TITLES[first]} minus {METHOD_TITLES[other]}"
+            titles = f"{_TITLES[first]} minus {_TITLES[other]}"
             sentences.append(f"{titles}: {points(row)} points, {p_value(row)}.")
-        return Section(sentences, [accuracies(rows, METHOD_TITLES | OPTIONS_TITLES), *control_tables(rows)])
+        return Section(sentences, [accuracies(rows, _TITLES | OPTIONS_TITLES), *control_tables(rows)])
