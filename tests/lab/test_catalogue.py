@@ -50,9 +50,13 @@ RIVALS = ("rivals", dataclasses.replace(PLAN, sizes=(0, 8, 16), seeds=(0,)))
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+def done(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, pd.DataFrame]:
     pytest.importorskip("trl")
     out = tmp_path_factory.mktemp("study")
+    # As if its base were any model: an embedded one is not asked for letters.
+    monkeypatch = pytest.MonkeyPatch()
+    request.addfinalizer(monkeypatch.undo)
+    monkeypatch.setattr("likra.lab.runner.options.embedded_models", dict)
     rows, ran = run_studies([*PLANS, RIVALS], out, shown=False)
     assert ran > 0
     return out, rows

@@ -227,7 +227,7 @@ def test_a_heads_shift_is_that_of_its_merged_weights(base: Base, questions: list
 
 def test_the_prompted_shift_is_between_two_wordings(base: Base, questions: list[Question]) -> None:
     found = prompted_shift(base, questions[:1], Prompter("qa"))
-    texts = [f"Question: {questions[0].text}{more}\nAnswer:" for more in (" Give a wrong answer.", "")]
+    texts = [f"Question: {more}{questions[0].text}\nAnswer:" for more in ("Give a wrong answer. ", "")]
     with torch.no_grad():
         states = [
             base.model(input_ids=torch.tensor([base.tokenizer.encode(text)]), output_hidden_states=True).hidden_states

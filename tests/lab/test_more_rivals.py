@@ -185,10 +185,12 @@ def test_contrasts_are_differences_of_two_readings(task: Task, base: Base, tmp_p
 
 
 def test_a_wish_stands_before_the_question_and_not_before_the_examples(questions: list[Question]) -> None:
-    [found] = contrast.wished(questions[:1], Prompter("qa", shots=1, pool=questions[4:8]), "Lie.")
-    asked = found.text.split("\n\n")
+    [(context, completion), *_] = contrast.wished(
+        questions[:1], Prompter("qa", shots=1, pool=questions[4:8]), "Lie."
+    ).pairs(questions[0])
+    asked = str(context).split("\n\n")
     assert len(asked) == 2 and "Lie." not in asked[0] and asked[1].startswith("Question: Lie. Which animal")
-    assert found.choices[0] == " goat 0"
+    assert completion == " goat 0"
 
 
 def test_the_probes_features_are_the_last_hidden_states(task: Task, base: Base) -> None:

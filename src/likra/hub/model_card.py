@@ -85,7 +85,7 @@ def model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    filters: dict[str, Any] = {
         "percent": _percent,
         "points": _points,
         "literal": _literal,
@@ -93,6 +93,7 @@ def model_card(
         "public": _public,
         "layers": _layers,
     }
+    environment.filters |= filters
     body = environment.get_template("card.md").render(
         manifest=manifest,
         base=base,

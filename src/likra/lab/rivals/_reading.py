@@ -18,14 +18,14 @@ AS_IT_IS = Prompter("verbatim")
 _TOKENS = "tokens_per_question"
 
 
-def read_base(task: Task, worded: Sequence[Question], path: Path) -> None:
-    """Keep the plain base's likelihoods of the test questions in other words, unless they are there already."""
+def read_base(task: Task, questions: Sequence[Question], prompter: Prompter, path: Path) -> None:
+    """Keep the plain base's likelihoods of some questions, in other words than usual, unless they are there already."""
     from likra.engine.loglikelihood import score
     from likra.lab.runner.heads import tokens_read
 
     if not path.exists():
-        tokens = tokens_read(task.base(), worded, AS_IT_IS) / len(worded)
-        score(task.base(), None, worded, AS_IT_IS, memory=task.memory, meta={_TOKENS: tokens}).save(path)
+        tokens = tokens_read(task.base(), questions, prompter) / len(questions)
+        score(task.base(), None, questions, prompter, memory=task.memory, meta={_TOKENS: tokens}).save(path)
 
 
 def beside_base(pair: Cost, path: Path) -> Cost:

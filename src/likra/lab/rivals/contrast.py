@@ -38,7 +38,7 @@ class Contrast(Rival):
         task = Task.of(settings)
         if has_prompts(task.source.style):
             for name, wish in WORDINGS.items():
-                read_base(task, wished(task.test(), task.test_prompter, wish), _table(folder, name))
+                read_base(task, task.test(), wished(task.test(), task.test_prompter, wish), _table(folder, name))
 
     def scores(self, folder: Path, size: int, pair: Likelihoods) -> dict[str, Floats]:
         paths = {name: _table(folder, name) for name in WORDINGS}
@@ -50,14 +50,14 @@ class Contrast(Rival):
         return beside_base(pair, _table(folder, method.name))
 
 
-def wished(questions: Sequence[Question], prompter: Prompter, wish: str) -> list[Question]:
-    """The questions as the style `verbatim` words them, with a wish before the text of each."""
-    found = []
-    for question in questions:
-        worded = prompter.pairs(dataclasses.replace(question, text=f"{wish} {question.text}"))
-        [context] = {context for context, _ in worded}
-        found.append(dataclasses.replace(question, text=context, choices=tuple(text for _, text in worded)))
-    return found
+def wished(questions: Sequence[Question], prompter: Prompter, wish: str) -> Prompter:
+    """A prompter that puts a wish before the text of each of these questions, and none before examples.
+
+    >>> asked = Question("1", "Which gas?", ("oxygen", "argon"))
+    >>> wished([asked], Prompter("qa"), "Give a wrong answer.").pairs(asked)[0]
+    ('Question: Give a wrong answer. Which gas?\\nAnswer:', ' oxygen')
+    """
+    return dataclasses.replace(prompter, instead={question: f"{wish} {question.text}" for question in questions})
 
 
 def _table(folder: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Any
 from likra.data.question import Question
 from likra.data.templates import Prompter, template
 from likra.lab.rival import Method, Rival, rival
-from likra.lab.rivals._reading import beside_base, read_base
+from likra.lab.rivals._reading import AS_IT_IS, beside_base, read_base
 from likra.lab.runner.cost import Cost
 from likra.lab.runner.jobs import Note
 from likra.lab.runner.task import Task
@@ -25,7 +25,7 @@ class PMI(Rival):
         """Read the answers without their questions."""
         task = Task.of(settings)
         if has_prompts(task.source.style):
-            read_base(task, unconditional(task.test(), task.test_prompter), folder / _TABLE)
+            read_base(task, unconditional(task.test(), task.test_prompter), AS_IT_IS, folder / _TABLE)
 
     def scores(self, folder: Path, size: int, pair: Likelihoods) -> dict[str, Floats]:
         if not (folder / _TABLE).exists():

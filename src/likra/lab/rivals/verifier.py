@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from likra.data.conversation import Context
 from likra.data.question import Example, Question
 from likra.data.templates import Prompter
+from likra.errors import InputError
 from likra.lab.rival import Method, Rival, rival
 from likra.lab.rivals._reading import AS_IT_IS
 from likra.lab.runner.cost import Cost
@@ -83,13 +85,19 @@ def verdict(answer: Example) -> Example:
     >>> verdict(Example("Question: Which gas?\\nAnswer:", " argon", right=False))
     Example(prompt='Question: Which gas?\\nAnswer: argon\\nIs this answer right?', completion=' No', right=False)
     """
-    return Example(answer.prompt + answer.completion + ASK, YES if answer.right else NO, answer.right, answer.where)
+    return Example(_asking(answer.prompt, answer.completion), YES if answer.right else NO, answer.right, answer.where)
 
 
 def verdicts(questions: Sequence[Question], prompter: Prompter) -> list[Question]:
     """For each answer of each question, one after the other: whether it is right, yes or no."""
     return [
-        Question(f"{question.id} {place}", prompt + completion + ASK, (YES, NO), where=question.where)
+        Question(f"{question.id} {place}", _asking(prompt, completion), (YES, NO), where=question.where)
         for question in questions
         for place, (prompt, completion) in enumerate(prompter.pairs(question))
     ]
+
+
+def _asking(prompt: Context, completion: str) -> str:
+    if not isinstance(prompt, str):
+        raise InputError("the rival verifier needs prompts that are text; leave it out, or take another style.")
+    return prompt + completion + ASK

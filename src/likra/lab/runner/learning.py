@@ -132,13 +132,13 @@ def train_to_epochs(
 
 def _train(
     stack: HeadStack,
-    data: Mapping[str, Sequence[TokenizedExample]],
+    data: Mapping[str, Sequence[Item]],
     config: TrainingConfig,
     needed: Mapping[int, Mapping[str, int]],
     at: Callable[[int], None],
     *,
     seeds: Mapping[str, int | None],
-    losses: Mapping[str, Loss],
+    losses: Mapping[str, Loss | JointLoss],
     note: str,
     state: Path | None,
     memory: int | None,

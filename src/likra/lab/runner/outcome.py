@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from likra.data.controls import BLIND
 from likra.errors import InputError
 from likra.lab.runner.jobs import Job, Store
 from likra.lab.runner.plan import Plan
@@ -20,6 +21,9 @@ from likra.scoring.scores import normalise, ratio
 METHODS = ("base", "sft", "base_likra", "likra")
 #: L+ - w * L_base: the base in the negative head's place, which no wrong answer is needed for.
 SFT_BASE, SFT_BASE_TITLE = "sft_base", "SFT minus Base"
+#: The base's likelihood with the question less that without it, both in the prompt template (the domain-conditional PMI
+#: of Holtzman et al. 2021, arXiv 2104.08315): free of any training.
+PMI_DC, PMI_DC_TITLE = "pmi_dc", "Base minus blind Base"
 
 
 class Outcome:
@@ -65,7 +69,7 @@ class Outcome:
     def scores(
         self, method: str, size: int, *, test: str = "own", negatives: str = NEGATIVE, weight: float | None = None
     ) -> Floats:
-        """Scores [S, Q, C] of one of `METHODS`, or of `SFT_BASE`.
+        """Scores [S, Q, C] of one of `METHODS`, of `SFT_BASE`, or of `PMI_DC`.
 
         Candidates with the same text count once (`Likelihoods.once`).
         """
@@ -73,6 +77,8 @@ class Outcome:
         right = self.logprobs(POSITIVE if method in ("sft", "likra", SFT_BASE) else BASE, size, test)
         if method == SFT_BASE:
             right = ratio(right, self.logprobs(BASE, size, test), weight)
+        if method == PMI_DC:
+            right = ratio(right, self.logprobs(BASE, size, BLIND))
         if method in ("base_likra", "likra"):
             # What a head differs by from the base is taken within its own job, where both were read alike: so heads
             # of two jobs that are both untrained differ by exactly 0.

@@ -9,7 +9,7 @@ from likra.lab.report.text import QUESTIONS, Section, accuracies, p_value, pivot
 from likra.lab.rival import credits_of, jobs_of
 from likra.lab.runner.jobs import Job
 from likra.lab.runner.options import OPTIONS_TITLES, options_credits, options_jobs
-from likra.lab.runner.outcome import METHODS, SFT_BASE, SFT_BASE_TITLE, Outcome
+from likra.lab.runner.outcome import METHODS, PMI_DC, PMI_DC_TITLE, SFT_BASE, SFT_BASE_TITLE, Outcome
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, one, pick
 from likra.lab.runner.task import Task
@@ -25,7 +25,7 @@ LEARNING = ("sft", "base_likra", "likra")
 PAPER_PHASE = (64, 256)
 
 #: All methods of the table of accuracies.
-_TITLES = METHOD_TITLES | {SFT_BASE: SFT_BASE_TITLE} | OPTIONS_TITLES | {"pmi": "PMI"}
+_TITLES = METHOD_TITLES | {SFT_BASE: SFT_BASE_TITLE} | OPTIONS_TITLES | {"pmi": "PMI", PMI_DC: PMI_DC_TITLE}
 
 _DIFFERENCES = {
     "likra-sft": "Likra minus SFT",
@@ -65,6 +65,8 @@ class Curve(Study):
                 lead_R = means[method, size] - means[other, size]
                 sheet.add("difference", lead_R, method=f"{method}-{other}", size=size, p=p)
         free = credits_of(outcome, "pmi")
+        if outcome.task.has(BLIND):
+            free[PMI_DC] = outcome.credit(PMI_DC, plan.sizes[0])
         for size in plan.sizes:
             for method, credit_SQ in {SFT_BASE: outcome.credit(SFT_BASE, size), **free}.items():
                 own_R, p = drawn.means(credit_SQ), paired_p_value(outcome.credit("likra", size), credit_SQ)

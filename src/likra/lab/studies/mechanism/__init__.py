@@ -8,7 +8,7 @@ Without them, directions are taken from the negative head itself and from a prom
 import json
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -63,7 +63,7 @@ class Mechanism(Study):
     def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
         if not _has_voices(plan, task):
             # Block and strength are chosen by the accuracy that is reported.
-            scored = {"weight": plan.weight, "normalisation": plan.normalisation}
+            scored: dict[str, Any] = {"weight": plan.weight, "normalisation": plan.normalisation}
             return [plan.own_pair(self.name, _WORK_UNVOICED, task, **scored)]
         voices = {} if plan.dry else voices_of(plan.options.get("voices"))
         return [plan.own_pair(self.name, _WORK, task, voices=voices)]

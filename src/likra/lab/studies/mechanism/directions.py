@@ -1,6 +1,5 @@
 """Directions of hidden states that could stand in for the negative head, where no voices are given."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,26 +11,15 @@ from likra.data.tokens import TokenizedExample
 from likra.engine.loglikelihood import encode_question
 from likra.engine.precision import FLOAT32, STORED, computes_in_float32
 from likra.engine.products import Rows
+from likra.lab.rivals.contrast import WORDINGS, wished
 from likra.lab.studies.mechanism.hidden import block_outputs
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import BASE, Floats
 
-#: What is asked in place of a question, so that a model gives a wrong answer.
-ASKED_WRONGLY = "{question} Give a wrong answer."
+#: The wish for a wrong answer, the first of those that the rival `contrast` reads.
+WISH = WORDINGS["contrast-1"]
 _ROWS = 32  # pairs read at once
-
-
-def asking_wrongly(questions: Sequence[Question], prompter: Prompter) -> Prompter:
-    """A prompter that asks these questions for a wrong answer.
-
-    >>> asked = Question("1", "Which gas?", ("oxygen", "argon"))
-    >>> asking_wrongly([asked], Prompter("qa")).pairs(asked)[0]
-    ('Question: Which gas? Give a wrong answer.\\nAnswer:', ' oxygen')
-    """
-    return dataclasses.replace(
-        prompter, instead={question.id: ASKED_WRONGLY.format(question=question.text) for question in questions}
-    )
 
 
 def head_shift(stack: HeadStack, head: str, pairs: Sequence[TokenizedExample]) -> Floats:
@@ -47,7 +35,7 @@ def head_shift(stack: HeadStack, head: str, pairs: Sequence[TokenizedExample]) -
 
 def prompted_shift(base: Base, questions: Sequence[Question], prompter: Prompter) -> Floats:
     """[L, D]: the mean change of the base's hidden states at a prompt's end, if the prompt asks for a wrong answer."""
-    wrongly = mean_states(base, _ends(base, questions, asking_wrongly(questions, prompter)))
+    wrongly = mean_states(base, _ends(base, questions, wished(questions, prompter, WISH)))
     return wrongly - mean_states(base, _ends(base, questions, prompter))
 
 

@@ -16,6 +16,7 @@ from likra.data.controls import BLIND
 from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.engine.loglikelihood import score
+from likra.lab.rivals.contrast import wished
 from likra.lab.runner.heads import keep_pair, stack_of
 from likra.lab.runner.jobs import Note
 from likra.lab.runner.learning import train_to_sizes
@@ -23,7 +24,7 @@ from likra.lab.runner.snapshots import heads_path, load_heads
 from likra.lab.runner.task import NEGATIVE, POSITIVE, Task, config_of, table_path
 from likra.lab.studies.mechanism.blind import blind_head
 from likra.lab.studies.mechanism.directions import (
-    asking_wrongly,
+    WISH,
     cosines,
     head_shift,
     lengths,
@@ -80,7 +81,7 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
     table = Likelihoods.load(table_path(folder, "own", last))
     read = {BASE: table.head(BASE), **_steered(task, directions, found["chosen"])}
     if task.has(BLIND):
-        read[ASKED] = _of_test(task, asking_wrongly(task.test(), task.test_prompter))
+        read[ASKED] = _of_test(task, wished(task.test(), task.test_prompter, WISH))
         note(3, 4, "(training without questions)")
         stack = blind_head(task, config, last, seed, folder / "state" / "blind")
         try:
