@@ -16,6 +16,7 @@ from likra.lab.runner.plan import Plan
 from likra.lab.runner.task import Task, seed_folder, table_path
 from likra.models.lora_config import lora_config
 from likra.scoring.likelihoods import Likelihoods
+from likra.utils.embedded import embedded_models
 from likra.utils.runtime import QUIET
 from tests.conftest import tiny_base
 
@@ -88,6 +89,7 @@ def test_a_template_names_its_jobs_and_no_template_none_of_them(task: Task) -> N
 )
 def test_options_are_listed_where_there_are_some(records: list[Any], listed: bool, tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, records)))
-    plan = Plan((task := Task("world-tiny", str(tmp_path / "data.jsonl")),), config=config())
+    model = str(embedded_models()["world-tiny"])  # as a folder: by its name it is not asked for letters
+    plan = Plan((task := Task(model, str(tmp_path / "data.jsonl")),), config=config())
     assert bool(options_jobs(plan, task)) == listed
     assert not options_jobs(plan, dataclasses.replace(task, style="options"))
