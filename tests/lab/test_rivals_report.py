@@ -80,7 +80,7 @@ def test_rates_are_tried_by_the_command_and_stand_in_the_report(tmp_path: Path) 
     table = load_table(tmp_path / "results.parquet")
     accuracy = pick(table, quantity="accuracy", seed=-1)
     untrained = {"base", "pmi", "contrast-1", "contrast-2", "contrast-3"}
-    assert set(pick(accuracy, size=8)["method"]) == {"sft", "base_likra", "likra", "probe", "joint"}
+    assert set(pick(accuracy, size=8)["method"]) == {"sft", "sft_base", "base_likra", "likra", "probe", "joint"}
     assert set(pick(accuracy, size=0)["method"]) == {*pick(accuracy, size=8)["method"], *untrained}
     assert accuracy.groupby(["method", "size"]).size().eq(1).all()
     difference = pick(table, quantity="difference")
@@ -135,7 +135,8 @@ def test_pmi_stands_in_the_curve_and_the_models(tmp_path: Path) -> None:
     assert len(set(found["curve"])) == 1 and len(found["curve"]) == 2
     assert found["curve"][0] == found["models"][0] == found["rivals"][0]
     for study in ("curve", "models"):
-        [accuracies] = [t for t in STUDIES[study].section(pick(table, study=study)).tables if "accuracy" in t.caption]
+        tables = STUDIES[study].section(pick(table, study=study)).tables
+        [accuracies] = [t for t in tables if "accuracy in percent" in t.caption and "controls" not in t.caption]
         assert "PMI" in accuracies.header
         lead = one(table, study=study, quantity="difference", method="likra-pmi", size=8)
         likra = one(table, study=study, quantity="accuracy", method="likra", size=8)

@@ -42,18 +42,22 @@ def demo(
     """Learning curves of SFT, Base-Likra and Likra, with controls: a table, and a page to look at.
 
     On the embedded model it takes two minutes. On another one, for example `likra demo --model
-    HuggingFaceTB/SmolLM2-135M-Instruct --data arc-paper --limit 300 --seeds 1`, it takes as long as its training.
+    HuggingFaceTB/SmolLM2-135M-Instruct --data arc-paper --limit 300 --seeds 1`, it takes as long as its training; when
+    it is killed, the same command goes on where it was.
     """
     from likra.errors import InputError
-    from likra.utils.files import check_free
+    from likra.lab.runner.results import RESULTS
+    from likra.utils.files import check_free, check_writable
     from likra.utils.locations import check_model
 
     if (model is None) != (data is None):
         raise InputError("--model and --data: give both, or neither for the embedded model and its data.")
-    check_free(out)
-    numbers = options.numbers("--sizes", sizes)
-    if model is not None:
+    if model is None:
+        check_free(out)
+    else:
+        check_writable(out / RESULTS)
         check_model(model)
+    numbers = options.numbers("--sizes", sizes)
 
     from likra.lab.demo import EMBEDDED, run_demo
     from likra.lab.runner.task import Task

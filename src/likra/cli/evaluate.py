@@ -98,6 +98,7 @@ def evaluate(
         if save_likelihoods.suffix != ".parquet":
             raise InputError(f"{save_likelihoods}: the table is a Parquet file; let its name end in .parquet.")
         for file in [save_likelihoods, *(_beside(save_likelihoods, name) for name in CONTROLS if controls)]:
+            check_writable(file)
             if file.is_dir():
                 raise InputError(f"{file}: is a folder; --save-likelihoods takes a file name.")
     if record and not heads.is_dir():
@@ -157,7 +158,7 @@ def evaluate(
         from likra.hub.evaluations_file import record_evaluation
         from likra.hub.model_card import write_card
 
-        about: dict[str, Any] = {"data": source.name, "split": judged, "shots": shots}
+        about: dict[str, Any] = {"data": source.name, "split": judged, "shots": shots, "template": template}
         about["seen"] = overlaps(saved.training.get("asked", ""), result.likelihoods.questions)
         with locked(heads, seconds=60):  # who else records meanwhile must not overwrite this
             record_evaluation({**about, "sampled_shots": sampled_shots, "limit": limit, **_known(result)}, heads)

@@ -18,7 +18,7 @@ def reproduce(
     preset: Annotated[
         str,
         typer.Option(
-            help="world: every study on the embedded model, half an hour on two cores. real: SmolLM2-135M on ARC and "
+            help="world: every study on the embedded model. real: SmolLM2-135M on ARC and "
             "HellaSwag, with controls, rivals and transfer, some hours on two cores. blimp: curve, likelihoods, "
             "weights and rivals on BLiMP and a small language model. paper: the paper itself, for a GPU and the hub.",
             show_default=False,

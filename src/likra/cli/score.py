@@ -40,6 +40,8 @@ def score(
     if template:
         check_template(template)
     likra = how.open(heads)
+    if template and template != likra.style:
+        options.note(f"these heads learned prompts of the template {likra.style!r}, and are asked in {template!r}")
     likra.style = template or likra.style
     ranked = likra.rank(question, choice, scoring=scoring)
     sure = ranked[0].is_sure(min_confidence)

@@ -21,6 +21,11 @@ CONTROLS: Mapping[str, str] = MappingProxyType(
 _SEED = 0
 
 
+def ask_the_same(questions: Sequence[Question]) -> bool:
+    """Whether all questions ask the same, so that none can be asked as another one."""
+    return len({what_is_asked(question.text) for question in questions}) < 2
+
+
 def has_controls(style: str) -> bool:
     """Whether a template's prompts have a question that can be taken away, apart from what is scored.
 
@@ -68,7 +73,7 @@ def _others(questions: Sequence[Question]) -> dict[Question, str]:
     drawn = random.Random(_SEED).sample(range(len(questions)), len(questions))
     # Not by `Question.asked`, which tells questions without a text apart.
     asked = [what_is_asked(question.text) for question in questions]
-    if len({*asked}) < 2:
+    if ask_the_same(questions):
         raise InputError("shuffled needs questions that ask different things; judge more of them.")
     found = {}
     for place, row in enumerate(drawn):

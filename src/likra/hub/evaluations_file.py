@@ -9,7 +9,7 @@ from likra.utils.files import write_json
 from likra.utils.locations import EVALUATIONS
 
 #: An evaluation with these alike replaces an earlier one.
-SETTINGS = ("data", "split", "shots", "sampled_shots", "limit", "weight", "normalization")
+SETTINGS = ("data", "split", "shots", "sampled_shots", "limit", "weight", "normalization", "template")
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:
@@ -26,6 +26,7 @@ def read_evaluations(folder: Path) -> list[dict[str, Any]]:
         for one in evaluations:
             if "normalisation" in one:  # as older files spell it
                 one["normalization"] = one.pop("normalisation")
+            one.setdefault("template", None)  # older files do not say it: that of the data
             _ = [one[key] for key in (*SETTINGS, "questions", "date")]
             _ = [float(value[key]) for value in one["methods"].values() for key in ("accuracy", "low", "high")]
             if "reading_gain" in one:  # which the card shows, of the method that ranks

@@ -146,7 +146,7 @@ def _paper() -> Preset:
             ("negatives", plan),
             ("controls", plan),
             ("epochs", plan),
-            ("rivals", dataclasses.replace(plan, sizes=(0, 64, 256, 1024))),
+            ("rivals", STUDIES["rivals"].configure(dataclasses.replace(plan, sizes=(0, 64, 256, 1024)), try_lr=RATES)),  # type: ignore[call-arg]
             ("mechanism", dataclasses.replace(plan, sizes=(0, 64, 256))),
         ),
     )
@@ -154,6 +154,10 @@ def _paper() -> Preset:
 
 #: The model of the preset `real`; and how many test questions each accuracy of it is measured on.
 REAL, REAL_QUESTIONS = "HuggingFaceTB/SmolLM2-135M-Instruct", 300
+
+
+#: Learning rates among which each rival's is chosen, Likra's too.
+RATES = "1e-4,3e-4,1e-3"
 
 
 def _real() -> Preset:
@@ -165,7 +169,7 @@ def _real() -> Preset:
     plan = Plan((arc,), sizes=(0, 64, 128, 256, 512, 1024), seeds=(0, 1, 2))
     first = dataclasses.replace(plan, seeds=(0,))  # for what is looked at once: the heads of the curve's first seed
     of_hellaswag = Plan((hellaswag,), sizes=(0, 64, 128, 256, 512), seeds=(0, 1, 2))
-    few = dataclasses.replace(plan, sizes=(0, 64, 256))
+    few = STUDIES["rivals"].configure(dataclasses.replace(plan, sizes=(0, 64, 256)), try_lr=RATES)  # type: ignore[call-arg]
     splits = tuple(dataclasses.replace(arc, data=name) for name in ("arc-challenge", "arc-easy"))
     there_and_back = STUDIES["controls"].configure(dataclasses.replace(plan, tasks=splits, sizes=(0, 256)))
     return Preset(

@@ -60,8 +60,8 @@ class Rival:
     methods: tuple[Method, ...]
     job: str = "seed"
 
-    def check(self) -> None:
-        """Raise InputError where something that it needs is not installed."""
+    def check(self, task: Task) -> None:
+        """Raise InputError where something that it needs is not installed, or not in a task."""
 
     def settings(self, plan: Plan) -> dict[str, Any]:
         """What else of a plan its results depend on, as JSON-able settings of its own job."""

@@ -109,7 +109,7 @@ def _one(name: str, plan: Plan, task: Task) -> str:
         f"{task.limit or 'all'} test questions",
         f"sizes {', '.join(map(str, plan.sizes))}",
         f"seeds {', '.join(map(str, plan.seeds))}",
-        f"Adam, learning rate {config.learning_rate:g}, batch {config.per_device_train_batch_size}, one epoch",
+        f"Adam, {STUDIES[name].training(plan)}, batch {config.per_device_train_batch_size}",
         f"LoRA rank {config.lora.r}, alpha {config.lora.lora_alpha:g} on {config.lora.target_modules}",
         f"weight {plan.weight:g}",
         f"scores divided by: {plan.normalisation}",

@@ -53,6 +53,10 @@ class Study:
         """What a reader must know to repeat it, besides what all studies say; empty if there is nothing."""
         return ""
 
+    def training(self, plan: Plan) -> str:
+        """How its heads are trained: learning rate and epochs."""
+        return f"learning rate {plan.config.learning_rate:g}, one epoch"
+
     def by_seed(self, plan: Plan, task: Task) -> list[dict[int, Job]]:
         """The jobs of one task: for each kind of job, seed -> job. Default: a positive and a negative adapter."""
         return [plan.pair(task)]

@@ -24,7 +24,11 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
         for seed in settings["seeds"]:
             own = {name: value for name, value in settings.items() if name != "tune"}
             own |= {"seeds": [seed], "config": {**settings["config"], "learning_rate": rate}}
-            run_job(Job.of(__name__, own), seed_folder(folder, settings["seeds"], seed), note)
+            place = seed_folder(folder, settings["seeds"], seed)
+            if place == folder:
+                run(own, folder, note)  # the mark of a finished job is this job's own
+            else:
+                run_job(Job.of(__name__, own), place, note)
         return
     if settings["pair"]:
         _train_pair(settings, folder, note)

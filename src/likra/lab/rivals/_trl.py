@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class TrlRival(Training, Rival):
     """A rival that one of TRL's trainers trains."""
 
-    def check(self) -> None:
+    def check(self, task: Task) -> None:
         check_trl()
 
     def run(self, settings: dict[str, Any], folder: Path, note: Note) -> None:

@@ -38,6 +38,9 @@ _ADAPTER = "verifier"
 class Verifier(Rival):
     methods = (Method("verifier", "Yes/no verifier", training=2, answers="both", normalised=False),)
 
+    def check(self, task: Task) -> None:
+        _asking(task.test_prompter.pairs(task.test()[0])[0][0], "")
+
     def run(self, settings: dict[str, Any], folder: Path, note: Note) -> None:
         """Train the adapter; it learns from two answers of each question, and so takes twice the steps of SFT."""
         from likra.engine.loglikelihood import score

@@ -1,6 +1,5 @@
 """The work of most jobs: train adapters, and keep how likely they find the test answers at every size."""
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from likra.lab.runner.cost import Cost
 from likra.lab.runner.jobs import Note
 from likra.lab.runner.learning import ByQuestion, head_stack, tokenized, train_to_sizes
 from likra.lab.runner.snapshots import heads_path, save_heads
-from likra.lab.runner.task import POSITIVE, Task, config_of, seed_folder, table_path
+from likra.lab.runner.task import POSITIVE, Task, as_train_reads, config_of, seed_folder, table_path
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import BASE, Likelihoods
@@ -70,7 +69,7 @@ def stack_of(settings: dict[str, Any], folder: Path) -> tuple[dict[str, ByQuesti
         for head, name in stack_names(settings["heads"], seeds, seed).items():
             examples = task.examples(head, questions, seed, seed_folder(folder, seeds, seed))
             if settings["stacked"]:
-                random.Random(f"{seed} 0").shuffle(examples)  # as the trainer of `likra train` does
+                examples = as_train_reads(examples, seed)
             learned[name] = tokenized(task.base(), examples)
     first = [adapter_seed(seed, head != POSITIVE) for seed in seeds for head in settings["heads"]]
     return learned, head_stack(task.base(), config_of(settings), learned, first)

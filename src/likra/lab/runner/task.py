@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likra.data.controls import BLIND, CONTROLS, control, has_controls
+from likra.data.controls import BLIND, CONTROLS, SHUFFLED, ask_the_same, control, has_controls
 from likra.data.negatives import NEGATIVE_KINDS, negatives, positives, with_random_distractors
 from likra.data.question import Example, Question
 from likra.data.sources import Source, answers, load, right_answers
@@ -211,9 +211,11 @@ class Task:
         return control(test, self.test(), self.test_prompter) if test in CONTROLS else self.test_prompter
 
     def has(self, test: str) -> bool:
-        """Whether there can be such a test set; controls need questions apart from what is scored."""
+        """Whether there can be such a test set; controls need questions apart from what is scored, that differ."""
         task, name = self.judged(test)
-        return name not in CONTROLS or has_controls(task.source.style)
+        if name not in CONTROLS:
+            return True
+        return has_controls(task.source.style) and not (name == SHUFFLED and ask_the_same(task.test()))
 
     def examples(
         self, head: str, questions: Sequence[Question], seed: int, folder: Path = Path()
@@ -239,6 +241,23 @@ class Task:
             answers(_source(self.unrelated)) if head == "unrelated" else right_answers(self.source.questions["train"])
         )
         return [[example] for example in negatives(questions, prompter, head, seed=seed, pool=pool)]
+
+    def answers(self, head: str, sizes: Sequence[int], size: int, seed: int, *, stacked: bool) -> list[str]:
+        """The answers, as texts, from which a head of one seed has learned at one of some sizes.
+
+        Args:
+            head: As in `examples`.
+            sizes: All sizes of its job.
+            size: One of them.
+            seed: The seed.
+            stacked: Whether the job trains all seeds in one stack (`Plan.stacked`).
+        """
+        # As texts, however heads are asked: a template may score letters, or the rest of a sentence.
+        task = dataclasses.replace(self, style="verbatim")
+        examples = task.examples(head, task.drawn(sizes[-1], seed), seed)
+        if stacked:
+            examples = as_train_reads(examples, seed)
+        return [example.completion for some in examples[:size] for example in some]
 
     def check_kind(self, kind: str) -> None:
         """Raise InputError unless there are such negatives for this task's training questions."""
@@ -267,6 +286,13 @@ class Task:
             negatives([found[question.id]], prompter, "incorrect", seed=seed) if question.id in found else []
             for question in questions
         ]
+
+
+def as_train_reads(examples: Sequence[list[Example]], seed: int) -> list[list[Example]]:
+    """Examples by question, in the order in which the trainer of `likra train` reads them in its first epoch."""
+    read = [*examples]
+    random.Random(f"{seed} 0").shuffle(read)
+    return read
 
 
 @lru_cache(maxsize=16)

@@ -7,7 +7,7 @@ from likra.data.controls import BLIND, CONTROLS
 from likra.lab.report.text import Table, pivot, points, share
 from likra.lab.runner.outcome import METHODS, Outcome, credits
 from likra.lab.runner.results import Sheet, each, pick
-from likra.lab.runner.task import NEGATIVE, POSITIVE, Task
+from likra.lab.runner.task import NEGATIVE, POSITIVE
 from likra.scoring.likelihoods import BASE, Floats
 from likra.scoring.scores import METHOD_TITLES
 from likra.scoring.shallow import shallow_scores
@@ -32,14 +32,13 @@ def add_controls(outcome: Outcome, sheet: Sheet, size: int, own: dict[str, Float
         own: method -> means [1 + R] of its accuracy, of the questions as they are (`Resampled.means`).
     """
     drawn = outcome.drawn
-    if outcome.task.has(BLIND):
-        for test in CONTROLS:
-            for method in METHODS:
-                credit_SQ = outcome.credit(method, size, test=test)
-                mean_R = drawn.means(credit_SQ)
-                sheet.add("control", mean_R, test=test, method=method, size=size, count=credit_SQ.shape[1])
-                if test == BLIND:
-                    sheet.add("reading_gain", own[method] - mean_R, method=method, size=size)
+    for test in filter(outcome.task.has, CONTROLS):
+        for method in METHODS:
+            credit_SQ = outcome.credit(method, size, test=test)
+            mean_R = drawn.means(credit_SQ)
+            sheet.add("control", mean_R, test=test, method=method, size=size, count=credit_SQ.shape[1])
+            if test == BLIND:
+                sheet.add("reading_gain", own[method] - mean_R, method=method, size=size)
     add_shallow(outcome, sheet, size)
 
 
@@ -48,19 +47,16 @@ def add_shallow(outcome: Outcome, sheet: Sheet, size: int) -> None:
     if size:
         seeds = outcome.plan.seeds
         table = outcome.table(BASE, seeds[0], size)
-        scores_SQC = np.stack([_shallow(outcome.task, size, seed) for seed in seeds])
+        scores_SQC = np.stack([_shallow(outcome, size, seed) for seed in seeds])
         credit_SQ = credits(scores_SQC, table)
         mean_R, count = outcome.drawn.means(credit_SQ), credit_SQ.shape[1]
         sheet.add("control", mean_R, test=SHALLOW, method=SHALLOW, size=size, count=count)
 
 
-def _shallow(task: Task, size: int, seed: int) -> Floats:
+def _shallow(outcome: Outcome, size: int, seed: int) -> Floats:
     """Scores [Q, C] by a classifier of the very answers that a seed's heads learn from."""
-    questions = task.drawn(size, seed)
-    right, wrong = (
-        [example.completion for some in task.examples(head, questions, seed) for example in some]
-        for head in (POSITIVE, NEGATIVE)
-    )
+    plan, task = outcome.plan, outcome.task
+    right, wrong = (task.answers(head, plan.sizes, size, seed, stacked=plan.stacked) for head in (POSITIVE, NEGATIVE))
     return shallow_scores(right, wrong, task.test())
 
 

@@ -20,6 +20,7 @@ from likra.lab.runner.outcome import SFT_BASE, SFT_BASE_TITLE, Outcome, credits
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, each, one, pick
 from likra.lab.runner.task import NEGATIVE, POSITIVE, Task, table_path
+from likra.lab.studies._controls import add_shallow
 from likra.lab.study import Study, study, with_options
 from likra.scoring.bootstrap import paired_p_value
 from likra.scoring.likelihoods import BASE, Floats, Likelihoods
@@ -82,13 +83,19 @@ class Rivals(Study):
         if plan.options.get("rates") and plan.sizes[-1] < 2:
             raise InputError("--try-lr: needs two training questions or more (--sizes) to choose by.")
         for name in self._names(plan):
-            RIVALS[name].check()
+            RIVALS[name].check(task)
+
+    def training(self, plan: Plan) -> str:
+        if not (rates := plan.options.get("rates")):
+            return super().training(plan)
+        tried = ", ".join(f"{rate:g}" for rate in rates)
+        return (
+            f"learning rate of each method chosen from {tried} by two-fold cross-validation on {plan.sizes[-1]} "
+            f"{QUESTIONS} ({plan.config.learning_rate:g} for SFT with options in the prompt), one epoch"
+        )
 
     def facts(self, plan: Plan, task: Task) -> str:
-        rates = plan.options.get("rates")
-        tried = ", ".join(f"{rate:g}" for rate in rates or ())
-        own = f"learning rate chosen from {tried} by two-fold cross-validation on {plan.sizes[-1]} {QUESTIONS}"
-        return "; ".join([*([own] if rates else []), f"rivals {', '.join(self._names(plan))}"])
+        return f"rivals {', '.join(self._names(plan))}"
 
     def _names(self, plan: Plan) -> list[str]:
         only = plan.options.get("only")
@@ -122,6 +129,7 @@ class Rivals(Study):
             found |= options_credits(outcome, size)
             means = {method: drawn.means(credit_SQ) for method, credit_SQ in found.items()}
             best = max(means, key=lambda method: means[method][0])
+            add_shallow(outcome, sheet, size)
             for method in found:
                 lead, p = means["likra"] - means[method], paired_p_value(found["likra"], found[method])
                 sheet.add("difference", lead, method=f"likra-{method}", size=size, p=p)
@@ -140,7 +148,9 @@ class Rivals(Study):
                 sheet.add("training_gflops", _training(cost, own, size / plan.sizes[-1]), **labels)
                 sheet.add("judging_gflops", own.readings * cost.flops / 1e9, **labels)
                 if own.training and (owner is None or RIVALS[owner].job in ("pair", "seed")):
-                    sheet.add("learning_rate", rate_of(folder, plan.config.as_dict()), **labels)
+                    config = plan.config.as_dict()  # whose rate heads have that list the options: it is not chosen
+                    rate = config["learning_rate"] if method in OPTIONS_TITLES else rate_of(folder, config)
+                    sheet.add("learning_rate", rate, **labels)
 
     def draw(self, rows: pd.DataFrame) -> list[canvas.Drawn]:
         titles = {name: method.title for name, method in methods().items()}

@@ -51,9 +51,10 @@ class Epochs(Study):
         for questions in self._questions(plan):
             task.drawn(questions, plan.seeds[0])
 
-    def facts(self, plan: Plan, task: Task) -> str:
+    def training(self, plan: Plan) -> str:
         epochs, questions = (", ".join(map(str, some)) for some in (self._epochs(plan), self._questions(plan)))
-        return f"after {epochs} epochs of {questions} training questions, shuffled anew for each epoch"
+        rate = f"learning rate {plan.config.learning_rate:g}"
+        return f"{rate}, {epochs} epochs of {questions} training questions, shuffled anew for each epoch"
 
     def _epochs(self, plan: Plan) -> tuple[int, ...]:
         return tuple(plan.options.get("epochs", EPOCHS))

@@ -54,6 +54,8 @@ class Mechanism(Study):
     def check(self, plan: Plan, task: Task) -> None:
         if _has_voices(plan, task):
             voices_of(plan.options.get("voices"))
+            if task.source.style == "chat":
+                raise InputError("voices open prompts that are text; take another style than chat, or no voices.")
 
     def facts(self, plan: Plan, task: Task) -> str:
         if not _has_voices(plan, task):

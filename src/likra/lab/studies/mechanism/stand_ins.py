@@ -68,8 +68,8 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
         asked = task.drawn(min(last, LOOKED_AT), seed)
         wrong = [pair for some in learned[NEGATIVE][: len(asked)] for pair in some]
         directions = {HEAD: head_shift(stack, NEGATIVE, wrong)}
-        readers = (BASE, POSITIVE)
-        known = score(task.base(), stack, chosen_on, task.training_prompter, readers, memory=task.memory)
+        how: dict[str, Any] = {"memory": task.memory, "meta": {"style": task.source.style}}
+        known = score(task.base(), stack, chosen_on, task.training_prompter, (BASE, POSITIVE), **how)
     finally:
         stack.remove()
     if task.has(BLIND):  # only such prompts have a question apart from what is scored
