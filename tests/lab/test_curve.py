@@ -10,7 +10,7 @@ import pytest
 
 from likra import InputError, Likra, Question, TrainingConfig
 from likra.lab.run import check
-from likra.lab.runner.heads import run
+from likra.lab.runner.heads import run, stack_of
 from likra.lab.runner.options import options_jobs
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.task import Task, seed_folder, table_path
@@ -93,3 +93,23 @@ def test_options_are_listed_where_there_are_some(records: list[Any], listed: boo
     plan = Plan((task := Task(model, str(tmp_path / "data.jsonl")),), config=config())
     assert bool(options_jobs(plan, task)) == listed
     assert not options_jobs(plan, dataclasses.replace(task, style="options"))
+
+
+@pytest.mark.parametrize("style", [None, "options"])
+def test_the_shallow_control_learns_texts_however_heads_are_asked(style: str | None, task: Task) -> None:
+    asked = dataclasses.replace(task, style=style)
+    right, wrong = (asked.answers(head, (0, 4, 8), 4, 0, stacked=False) for head in ("positive", "incorrect"))
+    for question, good, bad in zip(task.drawn(4, 0), right, wrong, strict=True):
+        assert good == question.choices[question.answer or 0]
+        assert bad in question.choices and bad != good
+
+
+def test_in_a_stack_it_learns_what_the_heads_have_learned_by_then(task: Task) -> None:
+    plan = Plan((task,), sizes=(0, 4, 8), seeds=(0, 1), config=config(), stacked=True)
+    [job] = {job.key: job for job in plan.pair(task).values()}.values()
+    learned, stack = stack_of(json.loads(job.settings), Path())
+    stack.remove()
+    for seed in plan.seeds:
+        found = task.answers("incorrect", plan.sizes, 4, seed, stacked=True)
+        completions = [pair.completion for some in learned[f"seed{seed}-incorrect"][:4] for pair in some]
+        assert [task.base().tokenizer.decode(ids).strip() for ids in completions] == found

@@ -86,7 +86,7 @@ def test_rates_are_tried_by_the_command_and_stand_in_the_report(tmp_path: Path) 
     difference = pick(table, quantity="difference")
     assert set(pick(difference, size=8)["method"]) == {f"likra-{m}" for m in set(accuracy["method"])}
     chosen = pick(table, quantity="learning_rate", size=8).set_index("method")["value"]
-    assert set(chosen.index) == {"sft", "base_likra", "likra", "joint"}
+    assert set(chosen.index) == {"sft", "sft_base", "base_likra", "likra", "joint"}
     for method, job in (("likra", "rivals"), ("joint", "joint")):
         [path] = (tmp_path / "cells").glob(f"{job}-*/seed1/learning_rate.json")
         assert chosen[method] == json.loads(path.read_text())["chosen"]

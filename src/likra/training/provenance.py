@@ -1,6 +1,6 @@
 """What must be known of adapters' training by whoever evaluates or calibrates them."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,10 +99,10 @@ def answers(
     if not isinstance(data, Source):
         return Answers((), (), "a list of questions has no training answers")
     questions = data.questions.get("train", [])
-    asked = {question.asked for question in judged}
-    own = _own_answers(facts, questions, asked, seed)
+    own = _own_answers(facts, questions, seed)
     if own:
         return own
+    asked = {question.asked for question in judged}
     right: list[str] = []
     wrong: list[str] = []
     for question in questions:
@@ -119,15 +119,12 @@ def answers(
     )
 
 
-def _own_answers(
-    facts: Mapping[str, Any], questions: Sequence[Question], judged: Set[str], seed: int
-) -> Answers | None:
+def _own_answers(facts: Mapping[str, Any], questions: Sequence[Question], seed: int) -> Answers | None:
     """The answers that adapters learned from; None where these questions are not known to have them.
 
     Args:
         facts: What the adapters were trained on.
         questions: Training questions of a source.
-        judged: What is asked by the questions that are judged; answers to them are left out.
         seed: Of the training.
     """
     some, kind = drawn(questions, facts.get("limit"), seed), facts.get("negatives", "incorrect")
@@ -136,16 +133,16 @@ def _own_answers(
         return None
     try:
         # As texts, however the adapters were asked: a template may score letters, or the rest of a sentence.
-        of = [negatives([one], Prompter("verbatim"), kind, seed=seed, pool=right_answers(questions)) for one in some]
+        wrong = [
+            example.completion
+            for example in negatives(some, Prompter("verbatim"), kind, seed=seed, pool=right_answers(questions))
+        ]
     except InputError:  # the same questions with other choices
         return None
-    number = {POSITIVE: len(right_answers(some)), NEGATIVE: sum(map(len, of))}
+    right = right_answers(some)
+    number = {POSITIVE: len(right), NEGATIVE: len(wrong)}
     # Unpaired data can ask the same, too.
     if any(number[adapter] != count for adapter, count in facts.get("examples", {}).items()):
         return None
-    unseen = [(one, made) for one, made in zip(some, of, strict=True) if one.asked not in judged]
-    right = right_answers([one for one, _ in unseen])
-    wrong = [example.completion for _, made in unseen for example in made]
-    if not right or not wrong:
-        return None
+    # Also where they are judged again: as the adapters are.
     return Answers(right, wrong, "the answers to the questions that trained these heads")
