@@ -41,7 +41,7 @@ def demo(
 ) -> None:
     """Learning curves of SFT, Base-Likra and Likra, with controls: a table, and a page to look at.
 
-    On the embedded model it takes two minutes. On another one, for example `likra demo --model
+    On the embedded model it takes three minutes. On another one, for example `likra demo --model
     HuggingFaceTB/SmolLM2-135M-Instruct --data arc-paper --limit 300 --seeds 1`, it takes as long as its training; when
     it is killed, the same command goes on where it was.
     """

@@ -33,7 +33,7 @@ class Studies(TyperGroup):
 app = typer.Typer(
     cls=Studies,
     help="The paper's experiments and ours, on any model and any data, with intervals, figures and a report.\n\n"
-    "`likra study curve world --data world --out DIR` takes two minutes. A study that is killed goes on where it was "
+    "`likra study curve world --data world --out DIR` takes a few minutes. A study that is killed goes on where it was "
     "when the same command is given again.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
