@@ -32,6 +32,7 @@ _DIFFERENCES = {
     "likra-base_likra": "Likra minus Base-Likra",
     "likra-base": "Likra minus Base",
     f"likra-{SFT_BASE}": f"Likra minus ({SFT_BASE_TITLE})",
+    f"likra-{PMI_DC}": f"Likra minus ({PMI_DC_TITLE})",
     "likra-pmi": "Likra minus PMI",
 }
 
