@@ -25,35 +25,13 @@ from likra.scoring.likelihoods import Floats, Likelihoods
 from likra.scoring.paired import paired_difference
 from likra.scoring.shallow import shallow_scores
 from likra.utils.runtime import QUIET
-from tests.cli.test_cli import FAST, refused
+from tests.cli.test_cli import bad, data, heads
 from tests.conftest import write_questions
+
+__all__ = ["bad", "data", "heads"]  # fixtures
 
 METHODS = ["base", "sft", "base_likra", "likra"]
 Bad = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def data(questions: list[Question], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a training and a test file."""
-    folder = tmp_path_factory.mktemp("data")
-    write_questions(folder / "train.jsonl", questions[:8])
-    write_questions(folder / "test.jsonl", questions[8:])
-    return folder
-
-
-@pytest.fixture(scope="module")
-def heads(data: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Heads trained by the command line."""
-    out = tmp_path_factory.mktemp("heads") / "heads"
-    command = ["train", str(model_folder), "--data", str(data), "--out", str(out), *FAST]
-    result = CliRunner().invoke(app_module.app, command)
-    assert result.exit_code == 0, result.output
-    return out
-
-
-@pytest.fixture
-def bad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bad:
-    return lambda *arguments: refused(capsys, monkeypatch, *arguments)
 
 
 def evaluate(heads: Path, data: Path, *more: Any) -> Result:

@@ -7,19 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from likra.data import Question
 from likra.data.canonical import canonical
 from likra.scoring.likelihoods import Likelihoods
-from tests.cli.test_cli import FAST, invoke, refused
-from tests.conftest import write_questions
+from tests.cli.test_cli import FAST, bad, data, invoke
 
-
-@pytest.fixture(scope="module")
-def data(questions: list[Question], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_questions(folder / "train.jsonl", questions[:8])
-    write_questions(folder / "test.jsonl", questions[8:])
-    return folder
+__all__ = ["bad", "data"]  # fixtures
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +22,6 @@ def listing(data: Path, model_folder: Path, tmp_path_factory: pytest.TempPathFac
     assert result.exit_code == 0, result.output
     assert "--template options" in " ".join(result.stdout.split())
     return out
-
-
-@pytest.fixture
-def bad(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    return lambda *arguments: refused(capsys, monkeypatch, *arguments)
 
 
 def test_heads_that_learned_letters_are_judged_by_letters(listing: Path, data: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from likra.lab.runner.heads import run, stack_of
 from likra.lab.runner.options import options_jobs
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.task import Task, seed_folder, table_path
+from likra.models.base import Base
 from likra.models.lora_config import lora_config
 from likra.scoring.likelihoods import Likelihoods
 from likra.utils.embedded import embedded_models
@@ -25,16 +26,19 @@ def config(**changes: Any) -> TrainingConfig:
     return TrainingConfig(lora=lora_config(r=4), learning_rate=1e-3, per_device_train_batch_size=2, **changes)
 
 
-@pytest.fixture
-def task(tokenizer: Any, questions: list[Question], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
-    """Eight training questions and four test questions, on the tiny model."""
-    base = tiny_base(tokenizer)
+def small_task(base: Base, questions: list[Question], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+    """Eight training questions and four test questions, on a base in memory."""
     monkeypatch.setattr(Task, "base", lambda self: base)
     for split, some in (("train", questions[:8]), ("test", questions[8:])):
         records = [{"id": q.id, "question": q.text, "choices": list(q.choices), "answer": q.answer} for q in some]
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, records)))
     return Task("tiny", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def task(tokenizer: Any, questions: list[Question], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
+    return small_task(tiny_base(tokenizer), questions, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("style", [None, "options"])

@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 from likra import Likra, TrainingConfig
 from likra.cli.app import app
 from likra.lab.run import run_studies
-from likra.lab.runner import heads
 from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import estimate_of
 from likra.lab.runner.task import Task
 from likra.lab.study import STUDIES
 from likra.utils.runtime import QUIET
+from tests.lab.test_transfer import killed_after
 
 TASK = Task("world-tiny", "world", limit=30)
 CONFIG = TrainingConfig(learning_rate=1e-3)
@@ -56,17 +56,8 @@ def test_rows_are_those_of_heads_trained_alone(tmp_path: Path) -> None:
 
 def test_a_run_that_was_cut_off_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_studies([("epochs", planned())], tmp_path / "whole", shown=False)
-    left, score = iter(range(2)), heads.score
-
-    def until_killed(*arguments: object, **how: object) -> object:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return score(*arguments, **how)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(heads, "score", until_killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_after(2, monkeypatch):
         run_studies([("epochs", planned())], tmp_path / "killed", shown=False)
-    monkeypatch.setattr(heads, "score", score)
     run_studies([("epochs", planned())], tmp_path / "killed", shown=False)
     whole, killed = ((tmp_path / name / "results.parquet").read_bytes() for name in ("whole", "killed"))
     assert killed == whole

@@ -28,6 +28,7 @@ from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import Likelihoods
 from likra.training.config import TrainingConfig
 from tests.conftest import tiny_base
+from tests.lab.test_curve import small_task
 from tests.lab.test_rivals import by_hand
 
 LORA = lora_config(r=4, lora_alpha=8)
@@ -44,13 +45,7 @@ def base(tokenizer: Any) -> Base:
 
 @pytest.fixture
 def task(base: Base, questions: list[Question], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Task:
-    """Eight training questions and four test questions, on the tiny model."""
-    monkeypatch.setattr(Task, "base", lambda self: base)
-    for split, some in (("train", questions[:8]), ("test", questions[8:])):
-        records = [{"id": q.id, "question": q.text, "choices": list(q.choices), "answer": q.answer} for q in some]
-        (tmp_path / "data").mkdir(exist_ok=True)
-        (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, records)))
-    return Task("tiny", str(tmp_path / "data"))
+    return small_task(base, questions, tmp_path, monkeypatch)
 
 
 def quiet(done: int, total: int, note: str = "") -> None:

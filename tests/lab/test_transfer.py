@@ -1,6 +1,8 @@
 """Heads of one source judged on another, with and without the question: against Likra itself on the same questions."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -122,11 +124,9 @@ def test_the_matrix_is_drawn_and_said(done: tuple[pd.DataFrame, Path], other: st
     write_report(rows, {}, tmp_path)
 
 
-@pytest.mark.parametrize("readings", [1, 4, 9])
-def test_a_study_that_was_cut_off_gives_the_same_file(
-    readings: int, done: tuple[pd.DataFrame, Path], other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, whole = done
+@contextlib.contextmanager
+def killed_after(readings: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The block within which a study is killed as it reads test questions for the next time after so many."""
     left, score = iter(range(readings)), heads.score
 
     def until_killed(*arguments: object, **how: object) -> object:
@@ -134,10 +134,19 @@ def test_a_study_that_was_cut_off_gives_the_same_file(
             raise KeyboardInterrupt
         return score(*arguments, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(heads, "score", until_killed)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
+        patched.setattr(heads, "score", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+@pytest.mark.parametrize("readings", [1, 4, 9])
+def test_a_study_that_was_cut_off_gives_the_same_file(
+    readings: int, done: tuple[pd.DataFrame, Path], other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, whole = done
+    with killed_after(readings, monkeypatch):
         run_studies([("controls", planned(other))], tmp_path, shown=False)
-    monkeypatch.setattr(heads, "score", score)
     run_studies([("controls", planned(other))], tmp_path, shown=False)
     assert (tmp_path / "results.parquet").read_bytes() == (whole / "results.parquet").read_bytes()
 

@@ -94,7 +94,6 @@ def evaluate(
 
     scoring = options.scoring(weight, normalization)
     if save_likelihoods:
-        check_writable(save_likelihoods)
         if save_likelihoods.suffix != ".parquet":
             raise InputError(f"{save_likelihoods}: the table is a Parquet file; let its name end in .parquet.")
         for file in [save_likelihoods, *(_beside(save_likelihoods, name) for name in CONTROLS if controls)]:

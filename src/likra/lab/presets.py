@@ -154,8 +154,6 @@ def _paper() -> Preset:
 
 #: The model of the preset `real`; and how many test questions each accuracy of it is measured on.
 REAL, REAL_QUESTIONS = "HuggingFaceTB/SmolLM2-135M-Instruct", 300
-
-
 #: Learning rates among which each rival's is chosen, Likra's too.
 RATES = "1e-4,3e-4,1e-3"
 

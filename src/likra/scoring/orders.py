@@ -87,5 +87,5 @@ class EvaluationInOrders(Evaluation):
         return found
 
     def as_json(self) -> dict[str, Any]:
-        changed = {m: {"value": one.value, "low": one.low, "high": one.high} for m, one in self.changed.items()}
+        changed = {m: one.as_json() for m, one in self.changed.items()}
         return {**super().as_json(), "orders": {"most": max(self.orders), "changed": changed}}

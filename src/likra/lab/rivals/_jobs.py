@@ -6,10 +6,9 @@ from typing import Any
 
 from likra.lab.rival import RIVALS
 from likra.lab.rivals._tuning import chosen
-from likra.lab.runner.heads import cost_of, keep_pair, stack_of
+from likra.lab.runner.heads import cost_of, stack_of, train_pair
 from likra.lab.runner.jobs import Job, Note, run_job
-from likra.lab.runner.learning import train_to_sizes
-from likra.lab.runner.task import Task, config_of, seed_folder
+from likra.lab.runner.task import Task, seed_folder
 
 
 def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
@@ -37,17 +36,10 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
 
 
 def _train_pair(settings: dict[str, Any], folder: Path, note: Note) -> None:
-    task, sizes = Task.of(settings), settings["sizes"]
+    task = Task.of(settings)
     learned, stack = stack_of(settings, folder)
-
-    def at_size(size: int) -> None:
-        keep_pair(task, stack, size, sizes[0], folder)
-
     try:
-        state = folder / "state"
-        train_to_sizes(
-            stack, learned, config_of(settings), sizes, at_size, state=state, memory=task.memory, progress=note
-        )
+        train_pair(settings, learned, stack, folder, note)
     finally:
         stack.remove()
     cost_of(task, task.base(), learned).save(folder)

@@ -131,6 +131,26 @@ def keep_tables(
         own.save(table_path(folder, test, size))
 
 
+def train_pair(
+    settings: dict[str, Any], learned: Mapping[str, ByQuestion], stack: HeadStack, folder: Path, note: Note
+) -> None:
+    """Train the pair of a job of one seed, and keep its adapters and their table of the test questions at every size.
+
+    Args:
+        settings: The job's.
+        learned, stack: What `stack_of` gives for them.
+        folder: The job's.
+        note: Tells how far it is.
+    """
+    task, sizes = Task.of(settings), settings["sizes"]
+
+    def at_size(size: int) -> None:
+        keep_pair(task, stack, size, sizes[0], folder)
+
+    how: dict[str, Any] = {"state": folder / "state", "memory": task.memory, "progress": note}
+    train_to_sizes(stack, learned, config_of(settings), sizes, at_size, **how)
+
+
 def keep_pair(task: Task, stack: HeadStack, size: int, first: int, folder: Path) -> None:
     """Keep a stack's adapters at one size, and their table of the test questions, unless they are there already."""
     if not table_path(folder, "own", size).exists():

@@ -90,8 +90,8 @@ class Rivals(Study):
             return super().training(plan)
         tried = ", ".join(f"{rate:g}" for rate in rates)
         return (
-            f"learning rate of each method chosen from {tried} by two-fold cross-validation on {plan.sizes[-1]} "
-            f"{QUESTIONS} ({plan.config.learning_rate:g} for SFT with options in the prompt), one epoch"
+            f"learning rate chosen from {tried} by two-fold cross-validation on {plan.sizes[-1]} {QUESTIONS}, for each "
+            f"method ({plan.config.learning_rate:g} for SFT with options in the prompt), one epoch"
         )
 
     def facts(self, plan: Plan, task: Task) -> str:

@@ -19,9 +19,9 @@ from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
 from likra.engine.loglikelihood import score
 from likra.errors import InputError
-from likra.lab.runner.heads import keep_pair, stack_of
+from likra.lab.runner.heads import stack_of, train_pair
 from likra.lab.runner.jobs import Note
-from likra.lab.runner.learning import ByQuestion, train_to_sizes
+from likra.lab.runner.learning import ByQuestion
 from likra.lab.runner.snapshots import heads_path, load_heads
 from likra.lab.runner.task import NEGATIVE, Task, config_of
 from likra.lab.studies.mechanism.findings import FINDINGS
@@ -51,12 +51,7 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
     voices: dict[str, list[str]] = settings["voices"]
     learned, stack = stack_of(settings, folder)
     try:
-        state = folder / "state"
-
-        def at_size(size: int) -> None:
-            keep_pair(task, stack, size, sizes[0], folder)
-
-        train_to_sizes(stack, learned, config, sizes, at_size, state=state, memory=task.memory, progress=note)
+        train_pair(settings, learned, stack, folder, note)
         note(0, 3, "(hidden states)")
         heads = {size: load_heads(heads_path(folder, size)) for size in sizes}
         found: dict[str, Any] = {"geometry": geometry(heads, stack.scaling(NEGATIVE))}

@@ -17,9 +17,8 @@ from likra.data.question import Question
 from likra.data.templates import Prompter
 from likra.engine.loglikelihood import score
 from likra.lab.rivals.contrast import wished
-from likra.lab.runner.heads import keep_pair, stack_of
+from likra.lab.runner.heads import stack_of, train_pair
 from likra.lab.runner.jobs import Note
-from likra.lab.runner.learning import train_to_sizes
 from likra.lab.runner.snapshots import heads_path, load_heads
 from likra.lab.runner.task import NEGATIVE, POSITIVE, Task, config_of, table_path
 from likra.lab.studies.mechanism.blind import blind_head
@@ -56,12 +55,7 @@ def run(settings: dict[str, Any], folder: Path, note: Note) -> None:
     chosen_on = _not_learned(task, last, seed)
     learned, stack = stack_of(settings, folder)
     try:
-        state = folder / "state"
-
-        def at_size(size: int) -> None:
-            keep_pair(task, stack, size, sizes[0], folder)
-
-        train_to_sizes(stack, learned, config, sizes, at_size, state=state, memory=task.memory, progress=note)
+        train_pair(settings, learned, stack, folder, note)
         note(0, 4, "(directions)")
         heads = {size: load_heads(heads_path(folder, size)) for size in sizes}
         found: dict[str, Any] = {"geometry": geometry(heads, stack.scaling(NEGATIVE))}
