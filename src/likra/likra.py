@@ -37,12 +37,14 @@ from likra.scoring.calibration import Calibration, check_calibration
 from likra.scoring.calibration_error import CalibrationRecord, calibrate_on
 from likra.scoring.candidates import Candidate, candidates
 from likra.scoring.config import Scoring
+from likra.scoring.cross_validation import CrossValidation
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.judge import Judge
 from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE, Likelihoods
 from likra.scoring.scores import READERS, check_weight, method_of
 from likra.training import provenance
 from likra.training.config import TrainingConfig
+from likra.training.cross_validation import Folding, cross_validate
 from likra.training.dataset import Examples, TrainingSet
 from likra.training.fit import Run, fit
 from likra.training.step import Step
@@ -269,6 +271,26 @@ class Likra:
             return [self.likelihoods(questions, one, runtime=runtime) for one in worded]
 
         return self._judge.evaluate(questions, prompter, read, scoring, answers)
+
+    @alone_with_base
+    def cross_validate(
+        self, data: str | Source | Sequence[Question], *, runtime: Runtime = RUNTIME, **how: Unpack[Folding]
+    ) -> CrossValidation:
+        """Judge every question once, by heads that learned from other folds; this Likra stays as it is.
+
+        Args:
+            data: A source's name, a loaded source (all of its questions are used), or questions.
+            runtime: Memory, cache and progress.
+            **how: folds, learning_rates, epochs, ... (`likra.training.cross_validation.cross_validate`).
+        """
+        layers = self.stack.remove() if self.stack else None
+        try:
+            about = (self.base, self.heads, self.training_config, loaded(data))
+            run = Run(runtime=runtime)
+            return cross_validate(*about, style=self.style, weight=self.weight, run=run, **how)
+        finally:
+            if self.stack and layers is not None:
+                self.stack.attach(layers)
 
     @alone_with_base
     def calibrate(

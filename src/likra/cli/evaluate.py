@@ -26,8 +26,40 @@ if TYPE_CHECKING:
 
 @options.opens_heads
 def evaluate(
-    heads: options.Heads,
+    heads: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A folder that `likra train` wrote, or owner/name on the Hugging Face hub. With --folds: the base "
+            "model.",
+            show_default=False,
+        ),
+    ],
     data: options.Data,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Cross-validate instead: train heads on all folds but one and judge that one, so that every question "
+            "is judged by heads that never saw it. The first argument is then the base model.",
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="--folds: learning rate. [default: the first of --try-lr, else 1e-4]")
+    ] = None,
+    try_lr: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE,...", help="--folds: learning rates to choose from, by the other folds. [default: --lr alone]"
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="--folds: passes over the training questions. [default: 1]")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="--folds: seed of the folds, the first weights, the draws and the order. [default: 0]"),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(help="train, validation, test or all. [default: test, or validation where there is no test]"),
@@ -93,6 +125,9 @@ def evaluate(
     from likra.utils.files import check_writable, locked
 
     scoring = options.scoring(weight, normalization)
+    training: dict[str, Any] = {"--lr": lr, "--try-lr": try_lr, "--epochs": epochs, "--seed": seed}
+    if not folds and (given := [name for name, value in training.items() if value is not None]):
+        raise InputError(f"{given[0]}: is for --folds, which trains heads; these are trained.")
     if save_likelihoods:
         if save_likelihoods.suffix != ".parquet":
             raise InputError(f"{save_likelihoods}: the table is a Parquet file; let its name end in .parquet.")
@@ -109,6 +144,26 @@ def evaluate(
             "--controls."
         )
     source = load(data, template)
+    if folds:
+        unlike = {"--split": split, "--orders": orders, "--shots": shots, "--sampled-shots": sampled_shots}
+        unlike |= {"--min-confidence": min_confidence, "--controls": controls, "--record": record}
+        if given := [name for name, value in unlike.items() if value]:
+            raise InputError(f"{given[0]}: is not for --folds; train heads, and evaluate them with it.")
+        from likra.cli.folds import cross_validation, show_folds
+
+        recipe: dict[str, Any] = {
+            "folds": folds,
+            "lr": lr,
+            "try_lr": try_lr,
+            "epochs": epochs,
+            "seed": seed,
+            "limit": limit,
+        }
+        found = cross_validation(heads, source, scoring, options.runtime(memory, cache=not no_cache), how, **recipe)
+        if parallel.rank() == 0 and save_likelihoods:
+            found.table.save(save_likelihoods)
+        show_folds(found, source.name, json=json)
+        return
     source.split(split)
 
     parallel.start()

@@ -171,14 +171,21 @@ class Loading:
     precision: str
     trust_remote_code: bool
 
-    def check(self, heads: Path) -> None:
-        """Raise InputError, without a load of torch, where there are no such heads or no such base here."""
+    def check(self, heads: Path, *, trained: bool = True) -> None:
+        """Raise InputError, without a load of torch, where there are no such heads or no such base here.
+
+        Args:
+            heads: The heads; or, where they are yet to be trained, the base that they are trained on.
+            trained: Whether they are.
+        """
         from likra.utils import hub_client
         from likra.utils.locations import check_model, find_heads
         from likra.utils.precision import check_precision
 
         check_precision(self.precision)
-        if heads.exists() or not hub_client.is_id(heads.as_posix()):
+        if not trained:
+            check_model(str(heads))
+        elif heads.exists() or not hub_client.is_id(heads.as_posix()):
             find_heads(heads, self.revision)
         if self.base is not None:
             check_model(self.base)
@@ -246,7 +253,8 @@ def opens_heads(command: Callable[..., None]) -> Callable[..., None]:
     def run(*arguments: Any, **given: Any) -> None:
         how = Loading(**{name: given.pop(name, default) for name, (_, default) in _LOADING.items()})
         # First of all: what a command imports may take seconds.
-        how.check(own.bind_partial(*arguments, **given).arguments["heads"])
+        asked = own.bind_partial(*arguments, **given).arguments
+        how.check(asked["heads"], trained=not asked.get("folds"))
         command(*arguments, **given, how=how)
 
     kept = [parameter for parameter in own.parameters.values() if parameter.name != "how"]

@@ -28,7 +28,7 @@ def credit(scores_QC: Floats, answers_Q: Ints) -> Floats:
     return shared_Q
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
+def wilson(share: float, count: float) -> tuple[float, float]:
     """Wilson score interval at 95% (Wilson 1927; Brown, Cai and DasGupta 2001, equation 4).
 
     Not `scipy.stats.binomtest`, which takes whole counts: shared ties make fractional ones.

@@ -25,6 +25,7 @@ from likra.lab.study import Study, study, with_options
 from likra.scoring.bootstrap import paired_p_value
 from likra.scoring.likelihoods import BASE, Floats, Likelihoods
 from likra.scoring.scores import METHOD_TITLES, normalise, ratio
+from likra.utils.numbers import rates_of
 
 _BASE, _SFT = Method("base", METHOD_TITLES["base"]), Method("sft", METHOD_TITLES["sft"], 2, "right")
 _BASE_LIKRA = Method("base_likra", METHOD_TITLES["base_likra"], 2, "wrong", readings=2)
@@ -77,7 +78,7 @@ class Rivals(Study):
         names = [name.strip() for name in only.split(",")] if only is not None else None
         for name in names or ():
             RIVALS[name]  # refuses an unknown one
-        return with_options(plan, only=names, rates=None if try_lr is None else _rates(try_lr))
+        return with_options(plan, only=names, rates=None if try_lr is None else sorted(rates_of("--try-lr", try_lr)))
 
     def check(self, plan: Plan, task: Task) -> None:
         if plan.options.get("rates") and plan.sizes[-1] < 2:
@@ -201,16 +202,6 @@ class Rivals(Study):
             [_take(rows, titles), *_crossings(rows, titles)],
             [Table(f"after {last} right and {last} wrong answers", header, body), accuracies(rows, titles)],
         )
-
-
-def _rates(text: str) -> list[float]:
-    try:
-        rates = sorted({float(part) for part in text.split(",")})
-    except ValueError:
-        rates = []
-    if not rates or not all(0 < rate < float("inf") for rate in rates):
-        raise InputError(f"--try-lr {text}: give positive numbers separated by commas, such as 1e-4,3e-4,1e-3.")
-    return rates
 
 
 def _after(rows: pd.DataFrame, size: int) -> pd.DataFrame:

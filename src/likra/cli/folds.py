@@ -1,0 +1,93 @@
+"""`likra eval --folds`: an honest figure from few records, before any heads are kept."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from likra.cli import options
+from likra.utils import parallel
+
+if TYPE_CHECKING:
+    from likra.data.sources import Source
+    from likra.scoring.config import Scoring
+    from likra.scoring.cross_validation import CrossValidation
+    from likra.utils.runtime import Runtime
+
+
+def cross_validation(
+    model: Path,
+    source: "Source",
+    scoring: "Scoring",
+    runtime: "Runtime",
+    how: options.Loading,
+    *,
+    folds: int,
+    lr: float | None,
+    try_lr: str | None,
+    epochs: int | None,
+    seed: int | None,
+    limit: int | None,
+) -> "CrossValidation":
+    """Cross-validate heads on a base."""
+    from likra.data.folds import folds_of
+    from likra.utils.numbers import rates_of
+
+    rates = rates_of("--try-lr", try_lr) if try_lr else []
+    folds_of(source.split("all")[:limit], folds)  # refuses before a model is loaded
+    parallel.start()
+    from likra.likra import Likra
+    from likra.training.config import TrainingConfig
+
+    rate = lr if lr is not None else next(iter(rates), None)
+    recipe: dict[str, Any] = {"learning_rate": rate, "num_train_epochs": epochs, "seed": seed}
+    config = TrainingConfig(**{name: value for name, value in recipe.items() if value is not None})
+    weight: dict[str, Any] = {} if scoring.weight is None else {"weight": scoring.weight}
+    loading = options.loading(how.revision, how.dtype, how.device, how.trust_remote_code, how.quantize, how.precision)
+    likra = Likra.from_base(str(model), training_config=config, **weight, **loading)
+    return likra.cross_validate(
+        source, runtime=runtime, folds=folds, learning_rates=rates, normalization=scoring.normalization, limit=limit
+    )
+
+
+def show_folds(found: "CrossValidation", name: str, *, json: bool) -> None:
+    """Print what was found, from the first process."""
+    from likra.scoring.cross_validation import BESIDE_TITLES
+    from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
+
+    if parallel.rank() > 0:
+        return
+    if json:
+        options.echo_json(found.as_json())
+        return
+    titles = METHOD_TITLES | BESIDE_TITLES
+    table = Table(box=None, pad_edge=False)
+    for column in ("method", "accuracy", "95% interval", "settings chosen", "worth", "95% interval"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for method, value in found.methods.items():
+        row = [titles[method], f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}"]
+        if choice := found.chosen.get(method):
+            worth = choice.worth
+            row += [f"{choice.accuracy.value:.4f}", f"{worth.value:+.4f}", f"{worth.low:+.4f} to {worth.high:+.4f}"]
+        table.add_row(*row)
+    options.show_table(table)
+    console = options.console()
+    count, best = len(found.fold_Q), found.best
+    console.print(
+        f"{count} questions of {name}, each judged by heads that learned from the other folds ({found.folds} folds); "
+        f"{found.default.words}, weight {found.weight:g}, scores divided by {NORMALIZATIONS[found.normalization]}.",
+        markup=False,
+    )
+    console.print(
+        f"Settings chosen: for each fold the settings that were best on the other folds; on all folds, for "
+        f"{titles[best]}: {found.chosen[best].setting.words}.",
+        markup=False,
+    )
+    rival = max((method for method in found.methods if method != best), key=lambda name: found.methods[name].value)
+    lead = found.difference(best, rival)
+    console.print(
+        f"{titles[best]} minus {titles[rival]}, the best of the others: {100 * lead.value:+.1f} points "
+        f"({100 * lead.low:+.1f} to {100 * lead.high:+.1f})."
+    )
+    if rounding := found.table.rounding:
+        console.print(rounding)

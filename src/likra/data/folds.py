@@ -1,0 +1,82 @@
+"""The folds of a cross-validation: whatever asks the same is in one fold."""
+
+import warnings
+from collections.abc import Sequence
+
+from likra.data.canonical import canonical
+from likra.data.question import Example, Question, what_is_asked
+from likra.errors import InputError
+
+
+def group_of(item: Question | Example) -> str:
+    """Equal for records that ask the same, which must not stand on both sides of a split.
+
+    >>> group_of(Example("Which gas? ", " oxygen", right=True)) == group_of(Question("7", "which gas?", ("argon",)))
+    True
+    """
+    if isinstance(item, Question):
+        return item.asked
+    asked = item.prompt if isinstance(item.prompt, str) else item.prompt.asked
+    return what_is_asked(asked) or canonical(item.completion)
+
+
+def folds_of(items: Sequence[Question] | Sequence[Example], folds: int, seed: int = 0) -> list[int]:
+    """The fold of each record, from 0: groups (`group_of`) are whole, and folds are about equally large.
+
+    Each fold has about its share of every label too, where records have labels that come again: right and wrong of
+    unpaired data, the right answer of questions that share their choices (scikit-learn's `StratifiedGroupKFold`).
+
+    Args:
+        items: The records.
+        folds: How many folds.
+        seed: Of the draw.
+
+    Raises:
+        InputError: There are fewer groups than folds, or fewer than two folds.
+
+    >>> asked = [Question(str(n), f"{n} plus 1?", ("two", "three"), 0) for n in range(4)]
+    >>> sorted(folds_of(asked, 2))
+    [0, 0, 1, 1]
+    """
+    if folds < 2:
+        raise InputError(f"folds must be 2 or more, got {folds}.")
+    groups = [group_of(item) for item in items]
+    if len(set(groups)) < folds:
+        raise InputError(
+            f"folds is {folds}, but the data asks only {len(set(groups))} different things, and records that ask the "
+            "same stay in one fold; give fewer folds or more records."
+        )
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    found = [0] * len(groups)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of labels that are rarer than there are folds
+        parts = [part for _, part in splitter.split(groups, _labels(items), groups)]
+    if not all(len(part) for part in parts):  # labels and large groups can leave one empty
+        from sklearn.model_selection import GroupKFold
+
+        parts = [part for _, part in GroupKFold(folds, shuffle=True, random_state=seed).split(groups, None, groups)]
+    for fold, part in enumerate(parts):
+        for place in part.tolist():
+            found[place] = fold
+    return found
+
+
+def shared_choices(questions: Sequence[Question]) -> tuple[str, ...] | None:
+    """The choices that all of some questions have, in the first one's order: labels of classes; None where they differ.
+
+    >>> shared_choices([Question("1", "ham", ("yes", "no")), Question("2", "eggs", ("no", "yes"))])
+    ('yes', 'no')
+    """
+    sets = {frozenset(map(canonical, question.choices)) for question in questions}
+    return tuple(dict.fromkeys(map(canonical, questions[0].choices))) if len(sets) == 1 else None
+
+
+def _labels(items: Sequence[Question] | Sequence[Example]) -> list[str]:
+    questions = [item for item in items if isinstance(item, Question)]
+    if len(questions) < len(items):
+        return [str(item.right) for item in items if isinstance(item, Example)]
+    if shared_choices(questions) is None:
+        return [""] * len(questions)
+    return ["" if q.answer is None else canonical(q.choices[q.answer]) for q in questions]

@@ -1,0 +1,236 @@
+"""What a cross-validation found: accuracies of records by heads that never saw them, and the settings they choose."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from likra.data.folds import group_of
+from likra.scoring.accuracy import credit
+from likra.scoring.estimate import Estimate
+from likra.scoring.evaluation import Evaluation
+from likra.scoring.folds_interval import fold_accuracy, fold_difference
+from likra.scoring.likelihoods import NEGATIVE, POSITIVE, Floats, Ints, Likelihoods
+from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
+
+#: Weights of the negative head among which one is chosen.
+WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.25)
+#: Methods that need no adapters -> title.
+BESIDE_TITLES = {"pmi": "PMI", "tfidf": "TF-IDF"}
+
+
+@dataclass(frozen=True, order=True)
+class Recipe:
+    """What may be tried in training.
+
+    >>> Recipe(1e-3, 5).words
+    'learning rate 0.001, 5 epochs'
+    """
+
+    learning_rate: float
+    num_train_epochs: int
+
+    @property
+    def words(self) -> str:
+        """It, for people."""
+        epochs = self.num_train_epochs
+        return f"learning rate {self.learning_rate:g}, {epochs} epoch{'s' * (epochs > 1)}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a method is trained and scored.
+
+    Attributes:
+        recipe: How its heads are trained; None for the base, which is not.
+        weight: w in L+ - w * L-; None where there is no negative head.
+        normalization: One of `NORMALIZATIONS`.
+    """
+
+    recipe: Recipe | None
+    weight: float | None
+    normalization: str
+
+    @property
+    def words(self) -> str:
+        """It, for people."""
+        weight = None if self.weight is None else f"weight {self.weight:g}"
+        recipe = self.recipe.words if self.recipe else None
+        return ", ".join(filter(None, (recipe, weight, f"normalization {self.normalization}")))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **(vars(self.recipe) if self.recipe else {}),
+            **({} if self.weight is None else {"weight": self.weight}),
+            "normalization": self.normalization,
+        }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method's setting, chosen by the records themselves, and what it is worth.
+
+    Attributes:
+        setting: What all records choose: the setting to train with.
+        accuracy: Of each record under the setting that the records of the other folds chose: an honest figure.
+        worth: That accuracy less the one at the default setting.
+        scores_QC: [Q, C] scores of each record under the setting that the other folds chose; copies of a text once.
+    """
+
+    setting: Setting
+    accuracy: Estimate
+    worth: Estimate
+    scores_QC: Floats
+
+    def as_json(self) -> dict[str, Any]:
+        return {"setting": self.setting.as_json(), **self.accuracy.as_accuracy(), "worth": self.worth.as_json()}
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Every record judged once, by heads that saw neither it nor another record that asks the same.
+
+    Attributes:
+        tables: How heads were trained -> their table of all records [Q], each read by the heads of the other folds.
+            All have the same records in the same order.
+        default: The recipe that stands for all unless another is chosen.
+        fold_Q: [Q] the fold of each record, from 0.
+        weight, normalization: Of the scores, unless others are chosen.
+        beside: Method without adapters -> its scores [Q, C] (`BESIDE_TITLES`).
+    """
+
+    tables: Mapping[Recipe, Likelihoods]
+    default: Recipe
+    fold_Q: Ints
+    weight: float = 1.0
+    normalization: str = "raw"
+    beside: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def folds(self) -> int:
+        """How many folds there are."""
+        return int(self.fold_Q.max()) + 1
+
+    @property
+    def table(self) -> Likelihoods:
+        """The table of the default recipe."""
+        return self.tables[self.default]
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Equal for records that ask the same."""
+        return [group_of(question) for question in self.table.questions]
+
+    @cached_property
+    def credits(self) -> dict[str, Floats]:
+        """method -> [Q] credit at the default setting, in the order in which methods are shown."""
+        own = self._evaluation(self.default, self.weight, self.normalization).credits
+        beside = {
+            name: credit(self.table.once(scores_QC), self.table.answers_Q) for name, scores_QC in self.beside.items()
+        }
+        return {"base": own["base"], **beside, **own}
+
+    @cached_property
+    def methods(self) -> dict[str, Estimate]:
+        """method -> accuracy at the default setting, with an interval that knows the folds (`effective_count`)."""
+        return {method: fold_accuracy(credit_Q, self.groups, self.folds) for method, credit_Q in self.credits.items()}
+
+    @cached_property
+    def best(self) -> str:
+        """The best method that the heads allow."""
+        return [method for method in self.credits if method in METHOD_TITLES][-1]
+
+    def difference(self, first: str, second: str) -> Estimate:
+        """How much better one method is than another, at the default setting."""
+        return fold_difference(self.credits[first], self.credits[second], self.groups, self.folds)
+
+    @cached_property
+    def chosen(self) -> dict[str, Choice]:
+        """method -> its chosen setting; methods of the adapters, and the base."""
+        return {method: self._choice(method) for method in self.credits if method in METHOD_TITLES}
+
+    def _choice(self, method: str) -> Choice:
+        """By nested folds and without another pass: the records of all other folds choose a fold's setting.
+
+        The highest accuracy wins; of equal ones the one first tried, which is the default, then what is near it.
+        """
+        settings = self._settings(method)
+        scores_SQC = np.stack([self.scores(method, setting) for setting in settings])
+        credit_SQ = np.stack([credit(scores_QC, self.table.answers_Q) for scores_QC in scores_SQC])
+        chosen_Q = np.zeros(len(self.fold_Q), dtype=int)
+        for fold in range(self.folds):
+            own_Q = self.fold_Q == fold
+            chosen_Q[own_Q] = int(np.argmax(credit_SQ[:, ~own_Q].sum(axis=1)))
+        rows_Q = np.arange(len(chosen_Q))
+        credit_Q = credit_SQ[chosen_Q, rows_Q]
+        return Choice(
+            settings[int(np.argmax(credit_SQ.sum(axis=1)))],
+            fold_accuracy(credit_Q, self.groups, self.folds),
+            fold_difference(credit_Q, self.credits[method], self.groups, self.folds),
+            scores_SQC[chosen_Q, rows_Q],
+        )
+
+    def scores(self, method: str, setting: Setting) -> Floats:
+        """[Q, C] scores of the answers, each once, at one setting."""
+        found = self._evaluation(setting.recipe or self.default, setting.weight or 0.0, setting.normalization)
+        return found.scores[method]
+
+    def _settings(self, method: str) -> list[Setting]:
+        """What is tried: the default first, then what is near it."""
+        weighed = method in ("base_likra", "likra")
+        weights = sorted({*WEIGHTS, self.weight}, key=lambda weight: abs(weight - self.weight)) if weighed else [None]
+        recipes = sorted(self.tables, key=lambda recipe: (recipe != self.default, recipe))
+        names = sorted(NORMALIZATIONS, key=lambda name: name != self.normalization)
+        return [
+            Setting(recipe, weight, name)
+            for recipe in ([None] if method == "base" else recipes)
+            for weight in weights
+            for name in names
+        ]
+
+    def _evaluation(self, recipe: Recipe, weight: float, normalization: str) -> Evaluation:
+        table = self.tables[recipe]
+        positive, negative = (name if name in table.heads else None for name in (POSITIVE, NEGATIVE))
+        return Evaluation(table, positive, negative, weight, normalization)
+
+    def as_json(self) -> dict[str, Any]:
+        """What `Evaluation.as_json` gives, with the folds and what they choose."""
+        return {
+            **self._evaluation(self.default, self.weight, self.normalization).as_json(),
+            "folds": self.folds,
+            **vars(self.default),
+            "methods": {method: value.as_accuracy() for method, value in self.methods.items()},
+            "chosen": {method: choice.as_json() for method, choice in self.chosen.items()},
+        }
+
+
+def joined(pieces: Sequence[tuple[Ints, Sequence[str], Likelihoods]], count: int, heads: Sequence[str]) -> Likelihoods:
+    """One table of tables of some of its records each.
+
+    Args:
+        pieces: Places of a piece's records in the whole; what its columns are called in the whole; the piece.
+        count: Records in all.
+        heads: Columns of the whole.
+    """
+    width = max(table.tokens_QC.shape[1] for _, _, table in pieces)
+    whole = Likelihoods(
+        tuple(heads),
+        [None] * count,  # type: ignore[list-item]  # all are set below
+        np.full((len(heads), count, width), np.nan),
+        np.zeros((count, width), dtype=np.int64),
+        np.zeros((count, width), dtype=np.int64),
+        dict(pieces[0][2].meta),
+    )
+    for rows, names, table in pieces:
+        own = slice(0, table.tokens_QC.shape[1])
+        for row, question in zip(rows.tolist(), table.questions, strict=True):
+            whole.questions[row] = question
+        whole.tokens_QC[rows, own], whole.cut_QC[rows, own] = table.tokens_QC, table.cut_QC
+        for name, values_QC in zip(names, table.logprob_HQC, strict=True):
+            whole.logprob_HQC[whole.heads.index(name), rows, own] = values_QC
+    ways = {table.meta["precision"] for _, _, table in pieces}
+    shares = [share for _, _, table in pieces if (share := table.meta["rounding"]) is not None]
+    whole.meta |= {"precision": " and ".join(sorted(ways)), "rounding": max(shares, default=None)}
+    return whole

@@ -1,0 +1,54 @@
+"""Intervals of means over records that were judged in the folds of a cross-validation."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from likra.scoring.accuracy import wilson
+from likra.scoring.estimate import Z95, Estimate
+from likra.scoring.likelihoods import Floats
+
+
+def effective_count(values_Q: Floats, groups: Sequence[str], folds: int) -> float:
+    """How many independent records a mean over cross-validated ones is worth.
+
+    The folds' models share training records, so their means are not independent. Nadeau and Bengio (2003, "Inference
+    for the generalization error", equation 8) correct the variance of the mean of K folds from 1/K to 1/K + test/train
+    of a fold's own, which is 1/K + 1/(K-1): of n records, n / (1 + K/(K-1)) count. Records of one group (a prompt that
+    is asked several times) count less where they come out alike: by the ratio of the variance of a mean of clusters to
+    that of a mean of records (the design effect; never below 1).
+
+    Args:
+        values_Q: [Q] credit, or a difference of credits.
+        groups: The group of each.
+        folds: K.
+
+    >>> round(effective_count(np.array([1.0, 0.0, 1.0, 0.0]), ["a", "b", "c", "d"], folds=5), 3)
+    1.778
+    """
+    count = len(values_Q)
+    rest_Q = values_Q - values_Q.mean()
+    square, clustered = float((rest_Q**2).sum()), 1.0
+    if square > 0:
+        place = {group: index for index, group in enumerate(dict.fromkeys(groups))}
+        total_G = np.bincount([place[group] for group in groups], weights=rest_Q)
+        clustered = max(1.0, float((total_G**2).sum()) / square)
+    return count / (1 + folds / (folds - 1)) / clustered
+
+
+def fold_accuracy(credit_Q: Floats, groups: Sequence[str], folds: int) -> Estimate:
+    """Accuracy with Wilson's interval for so many records as count (`effective_count`)."""
+    share = float(credit_Q.mean())
+    low, high = wilson(share, max(1.0, effective_count(credit_Q, groups, folds)))
+    return Estimate(share, low, high, len(credit_Q))
+
+
+def fold_difference(first_Q: Floats, second_Q: Floats, groups: Sequence[str], folds: int) -> Estimate:
+    """How much better the first method is than the second, as `paired_difference`, for so many records as count."""
+    difference_Q = first_Q - second_Q
+    count = max(1.0, effective_count(difference_Q, groups, folds))
+    centre = float(difference_Q.mean()) * count / (count + 2)
+    square = (float((difference_Q**2).mean()) * count + 2) / (count + 2)
+    half = Z95 * math.sqrt((square - centre**2) / (count + 2))
+    return Estimate(float(difference_Q.mean()), max(-1.0, centre - half), min(1.0, centre + half), len(difference_Q))

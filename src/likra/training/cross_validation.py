@@ -1,0 +1,233 @@
+"""Heads of every fold of a cross-validation, trained in one stack, and what they say of the records they never saw."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+
+from likra.data.controls import BLIND, control, has_controls
+from likra.data.folds import folds_of
+from likra.data.question import Question
+from likra.data.sources import Source, in_style_of
+from likra.data.templates import Prompter
+from likra.data.tokens import TokenizedExample
+from likra.engine.loglikelihood import score
+from likra.errors import InputError
+from likra.models.base import Base
+from likra.models.stack import HeadStack
+from likra.scoring.cross_validation import CrossValidation, Recipe, joined
+from likra.scoring.likelihoods import BASE, NEGATIVE, Floats, Ints, Likelihoods
+from likra.scoring.text_classifier import tfidf_scores
+from likra.training.config import TrainingConfig
+from likra.training.dataset import TrainingSet, drawn
+from likra.training.fit import Run, untrained
+from likra.training.seeds import adapter_seed
+from likra.training.step import Step
+from likra.training.trainer import Trainer
+from likra.utils.progress import Move
+
+#: Places of some records in the whole, what the columns of their table are called there, and the table.
+_Piece = tuple[Ints, Sequence[str], Likelihoods]
+
+
+class Folding(TypedDict, total=False):
+    """The keyword arguments of `cross_validate` that say what is tried, and on what."""
+
+    folds: int
+    learning_rates: Sequence[float]
+    epochs: Sequence[int]
+    normalization: str
+    negatives: str
+    unrelated: Sequence[str]
+    limit: int | None
+
+
+def cross_validate(
+    base: Base,
+    adapters: Sequence[str],
+    config: TrainingConfig,
+    data: Source | Sequence[Question],
+    *,
+    folds: int = 5,
+    learning_rates: Sequence[float] = (),
+    epochs: Sequence[int] = (),
+    style: str = "qa",
+    weight: float = 1.0,
+    normalization: str = "raw",
+    negatives: str = "incorrect",
+    unrelated: Sequence[str] = (),
+    limit: int | None = None,
+    run: Run | None = None,
+) -> CrossValidation:
+    """Judge every record once, by heads that learned from the other folds (`likra.data.folds.folds_of`).
+
+    The heads of all folds are one stack, and end as they would alone (`Trainer`). Each learning rate has a stack of its
+    own. One run gives every number of epochs: after n of its epochs a head is what n epochs alone make of it.
+
+    Args:
+        base: The base; it carries no heads.
+        adapters: `positive`, `negative`, or both.
+        config: How they are trained; its learning rate and its epochs stand for all, unless others are chosen.
+        data: A source, of which all questions of all splits are used, or questions.
+        folds: How many folds; drawn by the configuration's seed.
+        learning_rates: What to try beside the configuration's.
+        epochs: Numbers of epochs to try beside the configuration's; they need a constant learning rate.
+        style: Prompt template of data that is not a source.
+        weight, normalization: Of the scores, unless others are chosen.
+        negatives, unrelated: As in `TrainingSet.of`.
+        limit: Use only so many questions, drawn by the configuration's seed.
+        run: Where the run keeps its state, and what it may take.
+
+    Raises:
+        InputError: There are fewer different questions than folds, or the data cannot train these adapters.
+    """
+    run = run or Run()
+    if isinstance(data, Source):
+        data = in_style_of(data, style)
+        style, questions = data.style, data.split("all")
+    else:
+        questions = list(data)
+    questions = drawn(questions, limit, config.seed)
+    plan = _Plan(base, tuple(adapters), questions, np.array(folds_of(questions, folds, config.seed)), style, run)
+    default = Recipe(config.learning_rate, config.num_train_epochs)
+    rates = sorted({default.learning_rate, *learning_rates})
+    numbers = sorted({default.num_train_epochs, *epochs})
+    if len(numbers) > 1 and (config.lr_scheduler_type != "constant" or config.warmup_ratio):
+        raise InputError("epochs can be compared in one run only at a constant learning rate, without warm-up.")
+    learned = plan.learned(negatives, unrelated, config.seed)
+    tables: dict[Recipe, Likelihoods] = {}
+    with run.runtime.reporting("Cross-validation", "steps") as move:
+        for place, rate in enumerate(rates):
+            here = dataclasses.replace(config, learning_rate=rate, num_train_epochs=numbers[-1])
+            steps = max(here.steps(len(pairs)) for pairs in learned.values())
+            show = partial(_shown, move, place * steps, len(rates) * steps)
+            tables |= plan.tried(here, numbers, learned, show)
+    return CrossValidation(tables, default, plan.fold_Q, weight, normalization, plan.beside(tables[default]))
+
+
+def _shown(move: Move, before: int, total: int, step: int, note: str) -> None:
+    move(before + step, total, note)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """What is judged, by whom."""
+
+    base: Base
+    adapters: tuple[str, ...]
+    questions: list[Question]
+    fold_Q: Ints
+    style: str
+    run: Run
+
+    @property
+    def folds(self) -> range:
+        return range(int(self.fold_Q.max()) + 1)
+
+    def name(self, fold: int, adapter: str) -> str:
+        """What a fold's adapter is called in the stack."""
+        return f"fold{fold}-{adapter}"
+
+    def rows(self, fold: int) -> Ints:
+        """Places of a fold's questions."""
+        return np.flatnonzero(self.fold_Q == fold)
+
+    def rest(self, fold: int) -> list[Question]:
+        """What a fold's heads learn from."""
+        return [question for question, own in zip(self.questions, self.fold_Q, strict=True) if own != fold]
+
+    def learned(self, negatives: str, unrelated: Sequence[str], seed: int) -> dict[str, list[TokenizedExample]]:
+        """Head in the stack -> what it learns."""
+        how: dict[str, Any] = {"style": self.style, "negatives": negatives, "unrelated": unrelated, "seed": seed}
+        return {
+            self.name(fold, adapter): pairs
+            for fold in self.folds
+            for adapter, pairs in TrainingSet.of(self.base, self.adapters, self.rest(fold), **how).pairs.items()
+        }
+
+    def tried(
+        self,
+        config: TrainingConfig,
+        epochs: Sequence[int],
+        learned: dict[str, list[TokenizedExample]],
+        show: Callable[[int, str], None],
+    ) -> dict[Recipe, Likelihoods]:
+        """The table of all questions after each number of epochs, at one learning rate."""
+        seeds = [adapter_seed(config.seed, name.endswith(f"-{NEGATIVE}")) for name in learned]
+        stack = untrained(self.base, learned, config, seeds)
+        state = self.run.state / f"{config.learning_rate:g}" if self.run.state else None
+        pieces: dict[int, list[_Piece]] = {number: [] for number in epochs}
+        seen: dict[str, int] = {}
+        waiting = [(number, names) for number in epochs for names in self._together(config, learned)]
+
+        def watch(step: Step) -> None:
+            show(step.step, f"(learning rate {config.learning_rate:g})")
+            seen.update(step.examples)
+            for number, names in list(waiting):
+                if all(seen.get(name, 0) >= number * len(learned[name]) for name in names):
+                    waiting.remove((number, names))
+                    show(step.step, f"(scoring after {number} epochs)" if len(epochs) > 1 else "(scoring)")
+                    pieces[number].append(self._read(stack, names, state and state / f"{number}-{names[0]}.parquet"))
+
+        try:
+            how: dict[str, Any] = {"checkpoints": state, "checkpoint_every": self.run.checkpoint_every}
+            trainer = Trainer(stack, learned, config, memory=self.run.runtime.memory, on_step=watch, **how)
+            for step in trainer.run():  # those before a resumption too, whose tables are kept beside the state
+                watch(step)
+        finally:
+            stack.remove()
+        heads = (BASE, *self.adapters)
+        return {
+            Recipe(config.learning_rate, number): joined(pieces[number], len(self.questions), heads)
+            for number in epochs
+        }
+
+    def _together(self, config: TrainingConfig, learned: dict[str, list[TokenizedExample]]) -> Iterator[list[str]]:
+        """The heads of each fold that end their epochs at the same steps: they are read together, beside the base."""
+        one = dataclasses.replace(config, num_train_epochs=1)
+        for fold in self.folds:
+            by_steps: dict[int, list[str]] = {}
+            for adapter in self.adapters:
+                name = self.name(fold, adapter)
+                by_steps.setdefault(one.steps(len(learned[name])), []).append(name)
+            yield from by_steps.values()
+
+    def _read(self, stack: HeadStack, names: Sequence[str], kept: Path | None) -> _Piece:
+        """What heads of one fold, and the base, say of the fold's questions."""
+        fold = int(names[0].removeprefix("fold").partition("-")[0])
+        rows, columns = self.rows(fold), [BASE, *(name.partition("-")[2] for name in names)]
+        if kept and kept.exists():
+            return rows, columns, Likelihoods.load(kept)
+        table = self._score(stack, [self.questions[row] for row in rows], Prompter(self.style), (BASE, *names))
+        if kept:
+            table.save(kept)
+        return rows, columns, table
+
+    def _score(
+        self, stack: HeadStack | None, questions: Sequence[Question], prompter: Prompter, names: Sequence[str]
+    ) -> Likelihoods:
+        runtime = self.run.runtime
+        meta = {"base": self.base.name, "fingerprint": self.base.fingerprint, "style": self.style, "shots": 0}
+        how: dict[str, Any] = {"memory": runtime.memory, "cache": runtime.cache_folder, "meta": meta}
+        return score(self.base, stack, questions, prompter, names, **how)
+
+    def beside(self, table: Likelihoods) -> dict[str, Floats]:
+        """Scores of what needs no adapters: PMI, where a prompt can be taken away, and TF-IDF, on the same folds.
+
+        Args:
+            table: Of all questions.
+        """
+        found: dict[str, Floats] = {}
+        if has_controls(self.style):
+            blind = control(BLIND, self.questions, Prompter(self.style))
+            found["pmi"] = table.head(BASE) - self._score(None, self.questions, blind, (BASE,)).head(BASE)
+        scores_QC = np.full((len(self.questions), max(len(question.choices) for question in self.questions)), np.nan)
+        for fold in self.folds:
+            rows = self.rows(fold)
+            own_QC = tfidf_scores(self.rest(fold), [self.questions[row] for row in rows])
+            scores_QC[rows, : own_QC.shape[1]] = own_QC
+        found["tfidf"] = scores_QC
+        return found
