@@ -29,6 +29,7 @@ from likra.cli import (
     serve,
     study,
     train,
+    tune,
     world,
 )
 from likra.cli.flags import in_flags
@@ -52,6 +53,7 @@ app.command("demo", rich_help_panel=_TEACH)(demo.demo)
 app.command("data", rich_help_panel=_TEACH)(data.data)
 app.command("mine", rich_help_panel=_TEACH)(mine.mine)
 app.command("train", rich_help_panel=_TEACH)(train.train)
+app.command("tune", rich_help_panel=_TEACH)(tune.tune)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 app.command("calibrate", rich_help_panel=_USE)(calibrate.calibrate)
 app.command("score", rich_help_panel=_USE)(score.score)

@@ -145,7 +145,12 @@ def evaluate(
         )
     source = load(data, template)
     if folds:
-        unlike = {"--split": split, "--orders": orders, "--shots": shots, "--sampled-shots": sampled_shots}
+        unlike: dict[str, Any] = {
+            "--split": split,
+            "--orders": orders,
+            "--shots": shots,
+            "--sampled-shots": sampled_shots,
+        }
         unlike |= {"--min-confidence": min_confidence, "--controls": controls, "--record": record}
         if given := [name for name, value in unlike.items() if value]:
             raise InputError(f"{given[0]}: is not for --folds; train heads, and evaluate them with it.")

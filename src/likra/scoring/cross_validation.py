@@ -18,7 +18,7 @@ from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
 #: Weights of the negative head among which one is chosen.
 WEIGHTS = (0.25, 0.5, 0.75, 1.0, 1.25)
 #: Methods that need no adapters -> title.
-BESIDE_TITLES = {"pmi": "PMI", "tfidf": "TF-IDF"}
+BESIDE_TITLES = {"pmi": "PMI", "tfidf": "TF-IDF", "hidden": "Hidden states"}
 
 
 @dataclass(frozen=True, order=True)
@@ -98,6 +98,7 @@ class CrossValidation:
         default: The recipe that stands for all unless another is chosen.
         fold_Q: [Q] the fold of each record, from 0.
         weight, normalization: Of the scores, unless others are chosen.
+        normalizations: Those among which one is chosen.
         beside: Method without adapters -> its scores [Q, C] (`BESIDE_TITLES`).
     """
 
@@ -106,6 +107,7 @@ class CrossValidation:
     fold_Q: Ints
     weight: float = 1.0
     normalization: str = "raw"
+    normalizations: Sequence[str] = tuple(NORMALIZATIONS)
     beside: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
@@ -148,29 +150,56 @@ class CrossValidation:
 
     @cached_property
     def chosen(self) -> dict[str, Choice]:
-        """method -> its chosen setting; methods of the adapters, and the base."""
-        return {method: self._choice(method) for method in self.credits if method in METHOD_TITLES}
+        """method -> its chosen setting; methods of the adapters, and the base.
 
-    def _choice(self, method: str) -> Choice:
-        """By nested folds and without another pass: the records of all other folds choose a fold's setting.
-
-        The highest accuracy wins; of equal ones the one first tried, which is the default, then what is near it.
+        By nested folds and without another pass: the records of all other folds choose a fold's setting. The highest
+        accuracy wins; of equal ones the one first tried, which is the default, then what is near it.
         """
-        settings = self._settings(method)
-        scores_SQC = np.stack([self.scores(method, setting) for setting in settings])
-        credit_SQ = np.stack([credit(scores_QC, self.table.answers_Q) for scores_QC in scores_SQC])
-        chosen_Q = np.zeros(len(self.fold_Q), dtype=int)
+        found = {}
+        for method, (settings, scores_SQC, credit_SQ) in self._tried.items():
+            chosen_Q, rows_Q = self._nested(credit_SQ), np.arange(len(self.fold_Q))
+            credit_Q = credit_SQ[chosen_Q, rows_Q]
+            found[method] = Choice(
+                settings[int(np.argmax(credit_SQ.sum(axis=1)))],
+                fold_accuracy(credit_Q, self.groups, self.folds),
+                fold_difference(credit_Q, self.credits[method], self.groups, self.folds),
+                scores_SQC[chosen_Q, rows_Q],
+            )
+        return found
+
+    def chosen_among(self, methods: Sequence[str]) -> tuple[str, Estimate]:
+        """The best of some methods, each at its best setting, and the accuracy of choosing so.
+
+        For that accuracy, method and setting of each fold are chosen by the other folds. Of equally good methods the
+        first wins.
+
+        Args:
+            methods: Methods of the adapters, or the base.
+        """
+        credit_SQ = np.concatenate([self._tried[method][2] for method in methods])
+        credit_Q = credit_SQ[self._nested(credit_SQ), np.arange(len(self.fold_Q))]
+        best = max(methods, key=lambda method: self.chosen[method].accuracy.value)
+        return best, fold_accuracy(credit_Q, self.groups, self.folds)
+
+    def _nested(self, credit_SQ: Floats) -> Ints:
+        """[Q] the setting of each record: the best on the records of the other folds; the first of equals."""
+        chosen_Q = np.zeros(len(self.fold_Q), dtype=np.int64)
         for fold in range(self.folds):
             own_Q = self.fold_Q == fold
             chosen_Q[own_Q] = int(np.argmax(credit_SQ[:, ~own_Q].sum(axis=1)))
-        rows_Q = np.arange(len(chosen_Q))
-        credit_Q = credit_SQ[chosen_Q, rows_Q]
-        return Choice(
-            settings[int(np.argmax(credit_SQ.sum(axis=1)))],
-            fold_accuracy(credit_Q, self.groups, self.folds),
-            fold_difference(credit_Q, self.credits[method], self.groups, self.folds),
-            scores_SQC[chosen_Q, rows_Q],
-        )
+        return chosen_Q
+
+    @cached_property
+    def _tried(self) -> dict[str, tuple[list[Setting], Floats, Floats]]:
+        """method -> the settings that are tried, the default first; their scores [S, Q, C]; their credits [S, Q]."""
+        found = {}
+        for method in METHOD_TITLES:
+            if method in self.credits:
+                settings = self._settings(method)
+                scores_SQC = np.stack([self.scores(method, setting) for setting in settings])
+                credit_SQ = np.stack([credit(scores_QC, self.table.answers_Q) for scores_QC in scores_SQC])
+                found[method] = settings, scores_SQC, credit_SQ
+        return found
 
     def scores(self, method: str, setting: Setting) -> Floats:
         """[Q, C] scores of the answers, each once, at one setting."""
@@ -182,7 +211,7 @@ class CrossValidation:
         weighed = method in ("base_likra", "likra")
         weights = sorted({*WEIGHTS, self.weight}, key=lambda weight: abs(weight - self.weight)) if weighed else [None]
         recipes = sorted(self.tables, key=lambda recipe: (recipe != self.default, recipe))
-        names = sorted(NORMALIZATIONS, key=lambda name: name != self.normalization)
+        names = sorted({self.normalization, *self.normalizations}, key=lambda name: (name != self.normalization, name))
         return [
             Setting(recipe, weight, name)
             for recipe in ([None] if method == "base" else recipes)

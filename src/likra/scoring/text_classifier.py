@@ -1,4 +1,4 @@
-"""What needs no language model: logistic regression on TF-IDF of words."""
+"""What needs no adapters: logistic regression on TF-IDF of words, or on a base's hidden states."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,40 +32,63 @@ def tfidf_scores(learned: Sequence[Question], judged: Sequence[Question]) -> Flo
     >>> bool(scores[0, 0] > scores[0, 1])
     True
     """
-    known = [(question, question.answer) for question in learned if question.answer is not None]
-    if not known:
-        raise InputError("a classifier needs questions whose right answer is known.")
+    from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to load
+
+    if shared_choices([*learned, *judged]) is None:
+
+        def texts(questions: Sequence[Question]) -> list[str]:
+            return [f"{question.text}\n{choice}" for question in questions for choice in question.choices]
+    else:
+
+        def texts(questions: Sequence[Question]) -> list[str]:
+            return [question.text for question in questions]
+
+    words = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 2))
+    return classifier_scores(learned, judged, words.fit_transform(texts(learned)), words.transform(texts(judged)))
+
+
+def classifier_scores(
+    learned: Sequence[Question], judged: Sequence[Question], learned_NF: Any, judged_NF: Any, *, scaled: bool = False
+) -> Floats:
+    """[Q, C] log-odds or log-probabilities of each choice, by logistic regression on some features.
+
+    Args:
+        learned: Questions with known answers.
+        judged: Those whose choices are scored.
+        learned_NF, judged_NF: Features, of each question where all questions share their choices, else of each choice
+            of each question in turn; dense or sparse.
+        scaled: Whether to standardise features, on those that are learned from.
+
+    Raises:
+        InputError: There is nothing to learn from.
+    """
+    if not learned or any(question.answer is None for question in learned):
+        raise InputError("a classifier needs questions whose right answers are known.")
     scores_QC = np.full((len(judged), max(len(question.choices) for question in judged)), np.nan)
-    classes = shared_choices([*(question for question, _ in known), *judged])
-    if classes is None:
-        texts = [(_joined(q, choice), place == answer) for q, answer in known for place, choice in enumerate(q.choices)]
+    if shared_choices([*learned, *judged]) is None:
+        right = [place == question.answer for question in learned for place in range(len(question.choices))]
+        values = _fitted(learned_NF, right, "balanced", scaled).decision_function(judged_NF)
         places = [(row, place) for row, question in enumerate(judged) for place in range(len(question.choices))]
-        fitted = _fitted([text for text, _ in texts], [right for _, right in texts], "balanced")
-        values = fitted.decision_function([_joined(judged[row], judged[row].choices[place]) for row, place in places])
         scores_QC[tuple(np.array(places).T)] = values
         return scores_QC
-    labels = [canonical(question.choices[answer]) for question, answer in known]
+    labels = [canonical(question.choices[question.answer or 0]) for question in learned]
     if len(set(labels)) == 1:  # nothing to tell apart: it always says the one that it knows
         probability_QK, found = np.ones((len(judged), 1)), labels[:1]
     else:
-        fitted = _fitted([question.text for question, _ in known], labels, None)
-        probability_QK, found = fitted.predict_proba([question.text for question in judged]), list(fitted.classes_)
+        fitted = _fitted(learned_NF, labels, None, scaled)
+        probability_QK, found = fitted.predict_proba(judged_NF), list(fitted[-1].classes_)
     for row, question in enumerate(judged):
         for place, choice in enumerate(question.choices):
             name = canonical(choice)
-            known_as = probability_QK[row, found.index(name)] if name in found else 0.0
-            scores_QC[row, place] = np.log(max(known_as, np.finfo(float).tiny))
+            share = probability_QK[row, found.index(name)] if name in found else 0.0
+            scores_QC[row, place] = np.log(max(share, np.finfo(float).tiny))
     return scores_QC
 
 
-def _joined(question: Question, choice: str) -> str:
-    return f"{question.text}\n{choice}"
-
-
-def _fitted(texts: list[str], labels: list[Any], class_weight: str | None) -> Any:
-    from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to load
+def _fitted(features_NF: Any, labels: Sequence[Any], class_weight: str | None, scaled: bool) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    words = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 2))
-    return make_pipeline(words, LogisticRegression(max_iter=1000, class_weight=class_weight)).fit(texts, labels)
+    steps = [StandardScaler()] if scaled else []
+    return make_pipeline(*steps, LogisticRegression(max_iter=1000, class_weight=class_weight)).fit(features_NF, labels)

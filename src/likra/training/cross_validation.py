@@ -1,6 +1,8 @@
 """Heads of every fold of a cross-validation, trained in one stack, and what they say of the records they never saw."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,24 +11,26 @@ from typing import Any, TypedDict
 import numpy as np
 
 from likra.data.controls import BLIND, control, has_controls
-from likra.data.folds import folds_of
+from likra.data.folds import folds_of, shared_choices
 from likra.data.question import Question
 from likra.data.sources import Source, in_style_of
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
-from likra.engine.loglikelihood import score
+from likra.engine.hidden_states import hidden_states
+from likra.engine.loglikelihood import encode_question, score
 from likra.errors import InputError
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.scoring.cross_validation import CrossValidation, Recipe, joined
 from likra.scoring.likelihoods import BASE, NEGATIVE, Floats, Ints, Likelihoods
-from likra.scoring.text_classifier import tfidf_scores
+from likra.scoring.text_classifier import classifier_scores, tfidf_scores
 from likra.training.config import TrainingConfig
 from likra.training.dataset import TrainingSet, drawn
 from likra.training.fit import Run, untrained
 from likra.training.seeds import adapter_seed
 from likra.training.step import Step
 from likra.training.trainer import Trainer
+from likra.utils.files import write_json
 from likra.utils.progress import Move
 
 #: Places of some records in the whole, what the columns of their table are called there, and the table.
@@ -43,6 +47,7 @@ class Folding(TypedDict, total=False):
     negatives: str
     unrelated: Sequence[str]
     limit: int | None
+    hidden: bool
 
 
 def cross_validate(
@@ -60,6 +65,7 @@ def cross_validate(
     negatives: str = "incorrect",
     unrelated: Sequence[str] = (),
     limit: int | None = None,
+    hidden: bool = False,
     run: Run | None = None,
 ) -> CrossValidation:
     """Judge every record once, by heads that learned from the other folds (`likra.data.folds.folds_of`).
@@ -79,6 +85,7 @@ def cross_validate(
         weight, normalization: Of the scores, unless others are chosen.
         negatives, unrelated: As in `TrainingSet.of`.
         limit: Use only so many questions, drawn by the configuration's seed.
+        hidden: Also judge by a logistic regression on the base's hidden states.
         run: Where the run keeps its state, and what it may take.
 
     Raises:
@@ -91,13 +98,17 @@ def cross_validate(
     else:
         questions = list(data)
     questions = drawn(questions, limit, config.seed)
-    plan = _Plan(base, tuple(adapters), questions, np.array(folds_of(questions, folds, config.seed)), style, run)
+    plan = _Plan(
+        base, tuple(adapters), questions, np.array(folds_of(questions, folds, config.seed)), style, run, hidden
+    )
     default = Recipe(config.learning_rate, config.num_train_epochs)
     rates = sorted({default.learning_rate, *learning_rates})
     numbers = sorted({default.num_train_epochs, *epochs})
     if len(numbers) > 1 and (config.lr_scheduler_type != "constant" or config.warmup_ratio):
         raise InputError("epochs can be compared in one run only at a constant learning rate, without warm-up.")
     learned = plan.learned(negatives, unrelated, config.seed)
+    if run.state:
+        plan.claim(run.state, default, learned)
     tables: dict[Recipe, Likelihoods] = {}
     with run.runtime.reporting("Cross-validation", "steps") as move:
         for place, rate in enumerate(rates):
@@ -105,7 +116,8 @@ def cross_validate(
             steps = max(here.steps(len(pairs)) for pairs in learned.values())
             show = partial(_shown, move, place * steps, len(rates) * steps)
             tables |= plan.tried(here, numbers, learned, show)
-    return CrossValidation(tables, default, plan.fold_Q, weight, normalization, plan.beside(tables[default]))
+    beside = plan.beside(tables[default])
+    return CrossValidation(tables, default, plan.fold_Q, weight, normalization, beside=beside)
 
 
 def _shown(move: Move, before: int, total: int, step: int, note: str) -> None:
@@ -122,6 +134,7 @@ class _Plan:
     fold_Q: Ints
     style: str
     run: Run
+    hidden: bool
 
     @property
     def folds(self) -> range:
@@ -147,6 +160,17 @@ class _Plan:
             for fold in self.folds
             for adapter, pairs in TrainingSet.of(self.base, self.adapters, self.rest(fold), **how).pairs.items()
         }
+
+    def claim(self, state: Path, default: Recipe, learned: dict[str, list[TokenizedExample]]) -> None:
+        """Raise InputError where a folder holds the state of another run; mark it as this one's."""
+        content = f"{self.base.fingerprint} {default} {self.fold_Q.tolist()} {learned}"
+        mark, own = state / "run.json", {"run": hashlib.sha256(content.encode()).hexdigest()}
+        if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) != own:
+            raise InputError(
+                f"{state}: holds an unfinished run on other data or with other options; repeat its command to go on "
+                "with it, or remove the folder to start anew."
+            )
+        write_json(mark, own)
 
     def tried(
         self,
@@ -215,7 +239,7 @@ class _Plan:
         return score(self.base, stack, questions, prompter, names, **how)
 
     def beside(self, table: Likelihoods) -> dict[str, Floats]:
-        """Scores of what needs no adapters: PMI, where a prompt can be taken away, and TF-IDF, on the same folds.
+        """Scores of what needs no adapters: PMI, where a prompt can be taken away, and classifiers on the same folds.
 
         Args:
             table: Of all questions.
@@ -224,10 +248,31 @@ class _Plan:
         if has_controls(self.style):
             blind = control(BLIND, self.questions, Prompter(self.style))
             found["pmi"] = table.head(BASE) - self._score(None, self.questions, blind, (BASE,)).head(BASE)
+        found["tfidf"] = self._classified(lambda fold, learned, judged: tfidf_scores(learned, judged))
+        if self.hidden:
+            found["hidden"] = self._of_hidden_states()
+        return found
+
+    def _of_hidden_states(self) -> Floats:
+        """Scores [Q, C] of a logistic regression on the base's hidden states: of what is asked, where questions share
+        their choices (the mean over its tokens); else of each candidate (at its last token)."""
+        classes = shared_choices(self.questions) is not None
+        encoded = [encode_question(self.base, question, Prompter(self.style)) for question in self.questions]
+        read = [pairs[0].context for pairs in encoded] if classes else [p.inputs for pairs in encoded for p in pairs]
+        states_ND = hidden_states(self.base, read, mean=classes)
+        owner_N = np.arange(len(encoded)) if classes else np.repeat(range(len(encoded)), [len(p) for p in encoded])
+
+        def judged(fold: int, learned: list[Question], asked: list[Question]) -> Floats:
+            own_N = self.fold_Q[owner_N] == fold
+            return classifier_scores(learned, asked, states_ND[~own_N], states_ND[own_N], scaled=True)
+
+        return self._classified(judged)
+
+    def _classified(self, scores_of: Callable[[int, list[Question], list[Question]], Floats]) -> Floats:
+        """Scores [Q, C] by a classifier that is fitted for each fold, given what it learns from and what it judges."""
         scores_QC = np.full((len(self.questions), max(len(question.choices) for question in self.questions)), np.nan)
         for fold in self.folds:
             rows = self.rows(fold)
-            own_QC = tfidf_scores(self.rest(fold), [self.questions[row] for row in rows])
+            own_QC = scores_of(fold, self.rest(fold), [self.questions[row] for row in rows])
             scores_QC[rows, : own_QC.shape[1]] = own_QC
-        found["tfidf"] = scores_QC
-        return found
+        return scores_QC

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CS = tuple(10.0**power for power in range(-4, 3))
 FOLDS = 5
-_ROWS = 32  # sequences that are read at a time
 
 
 @rival("probe")
@@ -88,20 +87,9 @@ def states(base: "Base", pairs: Sequence[TokenizedExample], known: dict[tuple[in
         pairs: The pairs. One that is longer than the model can read loses tokens from its left.
         known: Those that were read before, by their tokens; what is read is added.
     """
-    import torch
-
-    from likra.engine.padded import padded
-    from likra.engine.precision import FLOAT32, STORED, computes_in_float32
-    from likra.engine.products import Rows
+    from likra.engine.hidden_states import hidden_states
 
     sequences = [(pair.context + pair.completion)[-base.max_length :] for pair in pairs]
-    missing = sorted({ids for ids in sequences if ids not in known}, key=lambda ids: (len(ids), ids))
-    way = FLOAT32 if computes_in_float32(base.model) else STORED
-    for start in range(0, len(missing), _ROWS):
-        some = missing[start : start + _ROWS]
-        inputs = padded([TokenizedExample(ids, ids[-1:]) for ids in some], base.device)  # all of the ids are read
-        rows = Rows(0, inputs["input_ids"].numel(), 1)
-        with torch.inference_mode(), way.reading(base.model, rows, rows):
-            read_RTD = base.model.base_model(**inputs, use_cache=False).last_hidden_state
-        known |= dict(zip(some, read_RTD[:, -1].double().cpu().numpy(), strict=True))
+    if missing := sorted({ids for ids in sequences if ids not in known}):
+        known |= dict(zip(missing, hidden_states(base, missing), strict=True))
     return np.stack([known[ids] for ids in sequences])

@@ -1,0 +1,109 @@
+"""`likra tune`: heads from few records in one command, with an honest figure beside what one would do instead."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from likra.cli import options
+
+
+def tune(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=options.MODEL_HELP, show_default=False)],
+    data: options.Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder to write the heads to; must not exist or be empty.", show_default=False
+        ),
+    ],
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the data; each is judged by heads of the others.")] = 5,
+    try_lr: Annotated[
+        str, typer.Option(metavar="RATE,...", help="Learning rates to try; of equally good ones the first.")
+    ] = "1e-3,3e-4",
+    try_epochs: Annotated[
+        str, typer.Option(metavar="N,...", help="Passes over the data to try; one run gives all of them.")
+    ] = "1,3,5",
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only so many records, drawn by --seed.")] = None,
+    template: options.Template = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds, the first weights, the draws and the order.")] = 0,
+    json: options.Json = False,
+    revision: options.Revision = None,
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    quantize: options.Quantize = None,
+    memory: options.Memory = None,
+    trust_remote_code: options.TrustRemoteCode = False,
+) -> None:
+    """Find out what to train on your records, say how good it is, train it on all of them, and calibrate it.
+
+    Meant for 40 to 500 records. Every record is judged by heads that never saw it, at settings (learning rate, epochs,
+    weight, which heads) that the other folds chose. Beside Likra stand SFT, the base, PMI, and two classifiers on the
+    same folds: logistic regressions on TF-IDF and on the base's hidden states. If one of those is better, this is said
+    first.
+
+    A run that was killed goes on where it stopped when the same command is given again.
+    """
+    from likra.data import load
+    from likra.data.folds import folds_of
+    from likra.errors import InputError
+    from likra.utils.files import check_free, claimed, unfinished
+    from likra.utils.locations import check_model
+    from likra.utils.numbers import rates_of
+
+    check_free(out)
+    check_model(model)
+    rates, epochs = rates_of("--try-lr", try_lr), options.numbers("--try-epochs", try_epochs)
+    if epochs[0] < 1:
+        raise InputError(f"--try-epochs {try_epochs}: must be 1 or more.")
+    source = load(data, template)
+    folds_of(source.split("all")[:limit], folds)
+
+    from likra.training.config import TrainingConfig
+    from likra.training.fit import Run
+    from likra.tuning import tune as find
+
+    with claimed(out):
+        state = unfinished(out)
+        if (state / "folds" / "run.json").exists():
+            sys.stderr.write(f"likra: going on with the unfinished run in {state}\n")
+        likra, found = find(
+            model,
+            source,
+            learning_rates=rates,
+            epochs=epochs,
+            folds=folds,
+            limit=limit,
+            training_config=TrainingConfig(seed=seed),
+            run=Run(state, runtime=options.runtime(memory)),
+            **options.loading(revision, dtype, device, trust_remote_code, quantize),
+        )
+        likra.save_pretrained(out)
+        shutil.rmtree(state, ignore_errors=True)
+    if json:
+        options.echo_json(found.as_json())
+        return
+    from likra.scoring.tuning import title_of
+
+    console = options.console()
+    for sentence in found.conclusion:
+        console.print(sentence, markup=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("method", "accuracy", "95% interval"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for method, value in found.rows.items():
+        table.add_row(title_of(method), f"{value.value:.4f}", f"{value.low:.4f} to {value.high:.4f}")
+    options.show_table(table)
+    honest, count = found.honest, len(found.found.fold_Q)
+    console.print(
+        f"{count} records, {folds} folds. What to expect of these heads on new records: {honest.value:.4f} "
+        f"({honest.low:.4f} to {honest.high:.4f}), the choice of heads and settings included."
+    )
+    if kept := likra.calibration:
+        console.print(f"Calibrated: expected calibration error {kept.before:.4f} before, {kept.after:.4f} after.")
+    else:
+        console.print("Not calibrated: these records give no calibration that is better than none.")
+    console.print(f"Heads are in {out}. Next: likra score {out} --question ... --choice ...", markup=False)

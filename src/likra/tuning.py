@@ -1,0 +1,100 @@
+"""Heads for few records: what to train, chosen by cross-validation; then trained on everything, and calibrated."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from likra.data.few_shot import loaded
+from likra.data.overlap import sketch
+from likra.data.question import Question
+from likra.data.sources import Source
+from likra.likra import ROLES, Likra
+from likra.models.base import Base, base_of
+from likra.scoring.calibration_error import calibrate
+from likra.scoring.tuning import NEEDS, Tuning
+from likra.training.config import TrainingConfig
+from likra.training.cross_validation import cross_validate
+from likra.training.fit import Run
+from likra.utils.runtime import Runtime
+
+RATES, EPOCHS = (1e-3, 3e-4), (3, 1, 5)
+"""What is tried; the first ones stand for all where nothing is better."""
+
+
+def tune(
+    model: str | Base,
+    data: str | Source | Sequence[Question],
+    *,
+    learning_rates: Sequence[float] = RATES,
+    epochs: Sequence[int] = EPOCHS,
+    folds: int = 5,
+    limit: int | None = None,
+    training_config: TrainingConfig | None = None,
+    run: Run | None = None,
+    **loading: Any,
+) -> tuple[Likra, Tuning]:
+    """Find out by cross-validation which heads to train, train them on all records, and calibrate them.
+
+    Learning rate, number of epochs, weight, and which heads there are, are chosen by the records themselves. Heads are
+    calibrated by scores of heads that had not seen the record that is scored; a calibration that does not help is left
+    out. The scores are not divided by a length.
+
+    Args:
+        model, **loading: As `Likra.from_base` takes them.
+        data: A source, all of whose questions are used, or questions.
+        learning_rates, epochs: What is tried.
+        folds: How many folds.
+        limit: Use only so many records, drawn by the seed.
+        training_config: All else of how heads are trained.
+        run: Where the run keeps its state, so that a killed one goes on from it, and what it may take.
+
+    Returns:
+        The heads, trained; and what was found, with its figures.
+
+    Raises:
+        InputError: The data cannot train heads, or has fewer different questions than folds.
+    """
+    run, base, source = run or Run(runtime=Runtime()), base_of(model, None, **loading), loaded(data)
+    usual = training_config or TrainingConfig()
+    config = dataclasses.replace(usual, learning_rate=learning_rates[0], num_train_epochs=epochs[0])
+    style = source.style if isinstance(source, Source) else "qa"
+    folded = dataclasses.replace(run, state=run.state and run.state / "folds")
+    how: dict[str, Any] = {
+        "folds": folds,
+        "learning_rates": learning_rates,
+        "epochs": epochs,
+        "style": style,
+        "limit": limit,
+    }
+    both = ROLES["sft-likra"]
+    found = dataclasses.replace(
+        cross_validate(base, both, config, source, hidden=True, run=folded, **how), normalizations=("raw",)
+    )
+    tuning = Tuning(found)
+    setting = tuning.choice.setting
+    assert setting.recipe  # heads are trained
+    config = dataclasses.replace(config, **vars(setting.recipe))
+    role = next(name for name, adapters in ROLES.items() if adapters == NEEDS[tuning.method])
+    weight = 1.0 if setting.weight is None else setting.weight
+    likra = Likra.from_base(base, role=role, training_config=config, weight=weight, style=style)
+    likra.fit(
+        found.table.questions,
+        state=run.state and run.state / "heads",
+        checkpoint_every=run.checkpoint_every,
+        runtime=run.runtime,
+    )
+    likra.training |= {"data": source.name if isinstance(source, Source) else None, "tuning": tuning.as_json()}
+    record = calibrate(
+        tuning.scores_QC,
+        found.table.answers_Q,
+        "temperature",
+        weight=weight,
+        normalization=setting.normalization,
+        style=likra.style,
+        data=likra.training["data"],
+        split="all, out of fold",
+        asked=sketch(found.table.questions),
+    )
+    if record.after < record.before:
+        likra.calibration = record
+    return likra, tuning
