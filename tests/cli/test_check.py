@@ -106,8 +106,8 @@ def test_what_cannot_be_checked_is_refused(own: Path, fresh: Path, bad: Callable
     assert not (own / "calibration.json").exists()
     assert invoke("calibrate", own, "--data", fresh, "--split", "all", "--error-budget", "0.001").exit_code == 0
     assert "nothing is automated" in bad("check", own, "--data", fresh)
-    assert "no such file" in bad("check", own, "--data", tmp_path / "none.jsonl")
     unpaired = tmp_path / "thumbs.jsonl"
     unpaired.write_text('{"prompt": "Which?", "completion": " a", "label": true}\n')
     assert invoke("calibrate", own, "--data", fresh, "--split", "all", "--error-budget", "0.3").exit_code == 0
     assert "has no choices" in bad("check", own, "--data", unpaired)
+    assert "no such file" in bad("check", own, "--data", tmp_path / "none.jsonl")
