@@ -35,10 +35,10 @@ def extrapolate(points: Sequence[Point], sizes: Sequence[int], *, chance: float 
     """The accuracy to expect at other training sizes, each with its 95% interval.
 
     A Bayesian ensemble over families of learning curves (Domhan et al. 2015; Viering and Loog 2021, arXiv 2103.10948,
-    compare such families): inverse power law, exponential, logarithm, and the Hill curve (Viering and Loog's MMF), which
-    rises in a jump. Curves are drawn from a prior (docs/statistics.md has it), within chance and 1, and drawn again with
-    the likelihood of the points, given the records' sampling error and how training runs differ. So the interval has
-    the sampling error, the runs, the curve's parameters, and the choice of the family.
+    compare such families): inverse power law, exponential, logarithm, and the Hill curve (Viering and Loog's MMF),
+    which may rise in a jump. Curves are drawn from a prior (docs/statistics.md has it), within chance and 1. Those that
+    agree with the points are drawn again, given the sampling error of the records and how training runs differ. So the
+    interval has the sampling error, the runs, the curve's parameters, and the choice of the family.
 
     Args:
         points: What was measured, at two sizes or more.
@@ -64,7 +64,7 @@ def extrapolate(points: Sequence[Point], sizes: Sequence[int], *, chance: float 
     measured_P, covariance_PP = _measured(points)
     runs_P = np.array([len(np.atleast_2d(point.credit_SQ)) for point in points])
     curves_MN = _curves(rng, np.array([*known, *sizes], dtype=float), chance)
-    apart_M = np.exp(rng.uniform(*np.log(_RUNS), size=CURVES))
+    apart_M = _log_uniform(rng, *_RUNS, CURVES)[:, 0]
     fit_M = np.concatenate(
         [
             _log_likelihood(curves_MN[some, : len(known)] - measured_P, covariance_PP, apart_M[some], runs_P)
@@ -107,7 +107,8 @@ def _curves(rng: np.random.Generator, sizes_N: Floats, chance: float) -> Floats:
     start_M[from_chance] = chance
     falling = rng.random(len(rise_MN)) < _DECLINING
     start_M[falling], end_M[falling] = end_M[falling], start_M[falling]
-    return start_M[:, None] + (end_M - start_M)[:, None] * rise_MN
+    curves_MN: Floats = start_M[:, None] + (end_M - start_M)[:, None] * rise_MN
+    return curves_MN
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float, count: int) -> Floats:
