@@ -33,6 +33,7 @@ from likra.models.base import Base, Loading, LoadingFrom, base_of
 from likra.models.read_stack import read_stack
 from likra.models.stack import HeadStack
 from likra.models.thread_lock import alone_with_base
+from likra.scoring.budget import check_error_budget
 from likra.scoring.calibration import Calibration, check_calibration
 from likra.scoring.calibration_error import CalibrationRecord, calibrate_on
 from likra.scoring.candidates import Candidate, candidates
@@ -298,6 +299,7 @@ class Likra:
         data: str | Source | Sequence[Question],
         *,
         method: str = "temperature",
+        error_budget: float | None = None,
         scoring: Scoring | None = None,
         runtime: Runtime = RUNTIME,
         **which: Unpack[Selection],
@@ -308,15 +310,18 @@ class Likra:
             data, runtime, **which: As in `evaluate`; the default split is validation, and where there is none the
                 training questions that `fit(limit=...)` left over.
             method: One of `likra.scoring.CALIBRATIONS`.
+            error_budget: Also choose what can be automated at this budget (`likra.scoring.budget.choose`).
             scoring: Probabilities are given for scores of this weight and normalization only.
         """
         check_calibration(method)
+        if error_budget is not None:
+            check_error_budget(error_budget)
         source, name, place = loaded(data), None, None
         if isinstance(source, Source):
             name, seed = source.name, self.training_config.seed
             source, which["split"], place = provenance.held_out(self.training, source, which.get("split"), seed)
         found = self.evaluate(source, scoring=scoring, runtime=runtime, **which)
-        self.calibration = calibrate_on(found, method, data=name, split=place)
+        self.calibration = calibrate_on(found, method, data=name, split=place, error_budget=error_budget)
         return self.calibration
 
     def probable(self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None) -> Calibration | None:

@@ -15,6 +15,7 @@ import typer
 from likra import __version__
 from likra.cli import (
     calibrate,
+    check,
     data,
     demo,
     evaluate,
@@ -56,6 +57,7 @@ app.command("train", rich_help_panel=_TEACH)(train.train)
 app.command("tune", rich_help_panel=_TEACH)(tune.tune)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 app.command("calibrate", rich_help_panel=_USE)(calibrate.calibrate)
+app.command("check", rich_help_panel=_USE)(check.check)
 app.command("score", rich_help_panel=_USE)(score.score)
 app.command("pick", rich_help_panel=_USE)(pick.pick)
 app.command("generate", rich_help_panel=_USE)(generate.generate)

@@ -33,6 +33,7 @@ def calibrate(
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many questions.")] = None,
     weight: options.Weight = None,
     normalization: options.Norm = "raw",
+    error_budget: options.ErrorBudget = None,
     memory: options.Memory = None,
     *,
     how: options.Loading,
@@ -43,18 +44,24 @@ def calibrate(
     of the answers that are given with 80%, about 80% are right. It changes no ranking. `likra score`, `likra eval`,
     `likra pick` and `likra serve` then show probabilities. `likra score` and `likra eval` answer only when sure with
     --min-confidence, the server with a request's `min_confidence`.
+
+    With --error-budget 0.05 it also finds the confidence from which at most 5% of the answers are wrong, and what share
+    of the decisions that is. `likra check` tells whether that still holds on new data.
     """
     from likra.data import load
     from likra.data.sources import in_style_of
     from likra.errors import InputError
     from likra.hub.calibration_file import write_calibration
     from likra.hub.model_card import write_card
+    from likra.scoring.budget import check_error_budget
     from likra.scoring.calibration import check_calibration
     from likra.utils.files import locked
 
     if not heads.is_dir():
         raise InputError(f"{heads}: is no folder here; a calibration is kept with the heads.")
     check_calibration(method)
+    if error_budget is not None:
+        check_error_budget(error_budget)
     scoring = options.scoring(weight, normalization)
     source = load(data, template)
 
@@ -70,6 +77,7 @@ def calibrate(
     fitted = likra.calibrate(
         source,
         method=method,
+        error_budget=error_budget,
         split=split,
         shots=shots,
         limit=limit,
@@ -91,3 +99,5 @@ def calibrate(
     if fitted.calibration.temperature >= 1000:
         options.note("on these questions the scores say nothing; all candidates become equally probable")
     console.print(f"Temperature {fitted.calibration.temperature:.3g}. Kept in {heads}.", soft_wrap=True, markup=False)
+    for sentence in fitted.automation.sentences if fitted.automation else ():
+        console.print(sentence, markup=False)

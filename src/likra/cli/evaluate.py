@@ -202,7 +202,7 @@ def evaluate(
     if orders:
         each = [in_orders(question, number) for question in asked]
         asked, probable = [question for some in each for question in some], None
-    read = partial(_tables, heads, saved, asked, options.runtime(memory, cache=not no_cache), how)
+    read = partial(tables, heads, saved, asked, options.runtime(memory, cache=not no_cache), how)
     learned = answers(saved.training, source, asked, saved.training_config.seed) if controls else None
     result = judge.evaluate(asked, prompter, read, scoring, learned)
     if orders:
@@ -252,7 +252,7 @@ def _beside(file: Path, control: str) -> Path:
     return file.with_suffix(f".{control}{file.suffix}")
 
 
-def _tables(
+def tables(
     heads: Path,
     saved: "Saved",
     questions: "list[Question]",

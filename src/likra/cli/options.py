@@ -141,6 +141,13 @@ MinConfidence = Annotated[
         help="Answer only when at least so probably right; needs heads that `likra calibrate` has calibrated.",
     ),
 ]
+ErrorBudget = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Largest share of wrong ones among the answers that are taken without a look, 0.05 say.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
 
 

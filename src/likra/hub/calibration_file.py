@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from likra.errors import InputError
+from likra.scoring.budget import Automation
 from likra.scoring.calibration import Calibration, check_calibration
 from likra.scoring.calibration_error import CalibrationRecord
 from likra.scoring.scores import check_normalization, check_weight
@@ -40,6 +41,8 @@ def read_calibration(folder: Path) -> CalibrationRecord | None:
         finite = all(math.isfinite(number) for step in steps for number in step)
         if not 0 < calibration.temperature < math.inf or not finite:
             raise ValueError("a number is out of range")
+        if fields.get("automation") is not None:
+            fields["automation"] = Automation.from_json(fields["automation"])
         return CalibrationRecord(calibration, **fields)
     except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(f"{path}: is damaged ({error}); remove it, and calibrate again.") from None

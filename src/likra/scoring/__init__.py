@@ -1,8 +1,9 @@
 """Accuracies, intervals and calibration: arithmetic on a `Likelihoods` table, with numpy alone."""
 
 from likra.scoring.abstention import AbstentionReport, abstention, risk_coverage, risks
-from likra.scoring.accuracy import accuracy, credit, wilson
+from likra.scoring.accuracy import accuracy, clopper_pearson, credit, wilson
 from likra.scoring.bootstrap import Resampled, estimate, over_seeds, paired_p_value
+from likra.scoring.budget import Automated, Automation
 from likra.scoring.calibration import CALIBRATIONS, Calibration, fit, softmax
 from likra.scoring.calibration_error import (
     CalibrationRecord,
@@ -23,6 +24,8 @@ __all__ = [
     "METHOD_TITLES",
     "NORMALIZATIONS",
     "AbstentionReport",
+    "Automated",
+    "Automation",
     "Calibration",
     "CalibrationRecord",
     "Comparison",
@@ -34,6 +37,7 @@ __all__ = [
     "accuracy",
     "calibrate",
     "chance_error",
+    "clopper_pearson",
     "confidence",
     "credit",
     "cross_fitted",

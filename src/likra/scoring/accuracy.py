@@ -49,6 +49,26 @@ def wilson(share: float, count: float) -> tuple[float, float]:
     return low, 1.0 if share == 1 else min(1.0, (centre + spread) / scale)
 
 
+def clopper_pearson(share: float, count: float) -> tuple[float, float]:
+    """Exact binomial interval at 95% (Clopper and Pearson 1934), for shares near 0 that must not be taken for less.
+
+    `scipy.stats.binomtest(...).proportion_ci()` takes whole counts; its formula in beta quantiles takes all.
+
+    >>> [round(end, 3) for end in clopper_pearson(0.0, 59)]
+    [0.0, 0.061]
+
+    Raises:
+        ValueError: `count` is not above 0.
+    """
+    from scipy.stats import beta
+
+    if count <= 0:
+        raise ValueError("an interval needs at least one question")
+    hits, misses = share * count, (1 - share) * count
+    low = float(beta.ppf(0.025, hits, misses + 1)) if hits > 0 else 0.0
+    return low, float(beta.ppf(0.975, hits + 1, misses)) if misses > 0 else 1.0
+
+
 def accuracy(credit_Q: Floats) -> Estimate:
     """The accuracy of some questions, from their credit [Q], with its Wilson 95% interval.
 

@@ -1,5 +1,6 @@
 """How far stated probabilities are from the truth."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from likra.data.overlap import sketch
 from likra.errors import InputError
 from likra.scoring.accuracy import credit
+from likra.scoring.budget import Automation, choose
 from likra.scoring.calibration import Calibration, fit, softmax
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.likelihoods import Floats, Ints
@@ -74,6 +76,7 @@ class CalibrationRecord:
         before: Expected calibration error of the plain softmax of the scores, on those questions.
         after: The same of calibrations fitted to four fifths of the questions, each on its last fifth.
         asked: Which questions they were, as a sketch (`likra.data.overlap`).
+        automation: What can be automated at an error budget, by the confidences that `after` is of; None: not asked.
         read: How their likelihoods were read (`Likelihoods.rounding`); not kept.
     """
 
@@ -84,6 +87,7 @@ class CalibrationRecord:
     before: float
     after: float
     asked: str = ""
+    automation: Automation | None = None
     read: str = field(default="", compare=False)
 
 
@@ -99,19 +103,28 @@ def calibrate(
     data: str | None = None,
     split: str | None = None,
     asked: str = "",
+    error_budget: float | None = None,
+    groups: Sequence[Hashable] | None = None,
 ) -> CalibrationRecord:
-    """Fit a calibration, and measure it on questions that it was not fitted to."""
+    """Fit a calibration, and measure it, and what can be automated, on questions that it was not fitted to."""
     own = fit(scores_QC, answers_Q, method, weight=weight, normalization=normalization, shots=shots, style=style)
     credit_Q = credit(scores_QC, answers_Q)
-    before, after = (
-        expected_calibration_error(confidence(probabilities_QC, scores_QC), credit_Q)
+    plain_Q, sure_Q = (
+        confidence(probabilities_QC, scores_QC)
         for probabilities_QC in (softmax(scores_QC), cross_fitted(scores_QC, answers_Q, method))
     )
-    return CalibrationRecord(own, data, split, len(answers_Q), before, after, asked)
+    before, after = (expected_calibration_error(one_Q, credit_Q) for one_Q in (plain_Q, sure_Q))
+    automation = None if error_budget is None else choose(sure_Q, credit_Q, error_budget, groups)
+    return CalibrationRecord(own, data, split, len(answers_Q), before, after, asked, automation)
 
 
 def calibrate_on(
-    found: Evaluation, method: str, *, data: str | None = None, split: str | None = None
+    found: Evaluation,
+    method: str,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    error_budget: float | None = None,
 ) -> CalibrationRecord:
     """`calibrate` on an evaluation's best method.
 
@@ -119,6 +132,7 @@ def calibrate_on(
         found: On questions that the adapters were not trained on.
         method: One of `CALIBRATIONS`.
         data, split: What the questions are called; kept.
+        error_budget: Also choose what can be automated at this budget (`likra.scoring.budget.choose`).
     """
     table = found.likelihoods
     record = calibrate(
@@ -132,6 +146,8 @@ def calibrate_on(
         data=data,
         split=split,
         asked=sketch(table.questions),
+        error_budget=error_budget,
+        groups=[question.asked for question in table.questions],
     )
     usual = found.best == list(found.scores)[-1]
     fitted = replace(record.calibration, scored_by=None if usual else found.best)
