@@ -100,7 +100,7 @@ def test_json_equals_plain_forward_passes(heads: Path, data: Path, model_folder:
     for name, asked in (
         ("", [question.text for question in questions]),
         ("blind", [""] * len(questions)),
-        ("shuffled", [other[question] for question in questions]),
+        ("shuffled", [other[question].text for question in questions]),
     ):
         read = plain(model_folder, heads, questions, [f"Question: {text}\nAnswer:" for text in asked])
         table = Likelihoods.load(saved.with_suffix(f".{name}.parquet") if name else saved)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from likra.cli.mine import _records
 from likra.data import Prompter, Question, load, negatives, positives
+from likra.mining import RIGHT, Mined
 from tests.cli.test_cli import FAST, invoke, refused
 from tests.conftest import write_questions
 
@@ -188,3 +190,12 @@ def test_what_cannot_be_mined_or_written(
     path = lines(tmp_path / "thumbs.jsonl", [{"prompt": "Hi.", "completion": " Yes.", "label": True}])
     assert "is unpaired data" in bad("mine", model_folder, "--data", path, "--out", out)
     assert not out.exists()
+
+
+def test_conversations_stay_conversations(tmp_path: Path) -> None:
+    turns = (("system", "Be brief."), ("user", "Hello!"), ("assistant", "Yes?"))
+    asked = Question("7", "Which gas?", ("argon", "oxygen", "neon"), 1, before=turns)
+    found = _records(Mined([asked], [("sampled", RIGHT, "similar")], {}, 0), "chat", "train")
+    one, other = load(str(lines(tmp_path / "mined.jsonl", list(found)))).questions["train"]
+    assert (one.text, one.before, one.choices) == ("Which gas?", turns, ("oxygen", "argon"))
+    assert (other.choices, other.answer) == (("oxygen", "neon"), 0)

@@ -123,12 +123,8 @@ def test_an_answer_that_is_not_text_without_choices(answer: Any, lacks: str, tmp
 @pytest.mark.parametrize(
     ("record", "hint"),
     [
-        ({"chosen": "a b", "rejected": "a c"}, "Add a field 'prompt'"),
-        ({"messages": [{"role": "user", "content": "x"}]}, "apply_chat_template"),
-        ({"conversations": [{"from": "human", "value": "x"}]}, "apply_chat_template"),
+        ({"prompt": "x"}, "A prompt alone teaches nothing"),
         ({"text": "running"}, "Divide the text into 'prompt' and 'completion'"),
-        ({"prompt": [{"role": "user", "content": "x"}], "chosen": [], "rejected": []}, "apply_chat_template"),
-        ({"prompt": [{"role": "user", "content": "x"}], "completion": "y"}, "apply_chat_template"),
     ],
 )
 def test_other_trainers_data_is_told_what_to_do(record: dict[str, Any], hint: str, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def choices(*texts: str) -> dict[str, Any]:
         (json.dumps({**PREFERENCE, "rejected": ""}), "line 1: field 'rejected' is empty"),
         (
             json.dumps({**PREFERENCE, "chosen": [{"role": "user", "content": "hi"}]}),
-            "line 1: field 'chosen' is list, not text. Render conversations",
+            "line 1: field 'chosen' ends in a message of the role 'user'; the last message must be the answer",
         ),
         (
             json.dumps({"prompt": "a", "completion": "  ", "label": True}),

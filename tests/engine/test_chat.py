@@ -82,7 +82,10 @@ def test_heads_keep_the_template(chatting: Any, questions: list[Question], tmp_p
     chatting.save_pretrained(tmp_path / "base")
     likra = Likra.from_base(str(tmp_path / "base"), style="chat", training_config=FAST)
     likra.fit(questions[:8], runtime=QUIET).save_pretrained(tmp_path / "heads")
-    assert json.loads((tmp_path / "heads" / "likra.json").read_text())["prompt"] == {"style": "chat"}
+    assert json.loads((tmp_path / "heads" / "likra.json").read_text())["prompt"] == {
+        "style": "chat",
+        "chat_template": TEMPLATE,
+    }
     loaded = Likra.from_pretrained(tmp_path / "heads")
     asked = questions[9]
     found = loaded.score(asked.text, asked.choices)

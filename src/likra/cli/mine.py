@@ -133,7 +133,8 @@ def mine(
 
 def _records(mined: "Mined", style: str, split: str) -> Iterator[dict[str, Any]]:
     """Records that are worded, when they are read again, as the source is."""
-    from likra.data.templates import word
+    from likra.data.conversation import Conversation
+    from likra.data.templates import template
     from likra.mining import RIGHT
 
     for question, origins in zip(mined.questions, mined.origins, strict=True):
@@ -150,15 +151,18 @@ def _records(mined: "Mined", style: str, split: str) -> Iterator[dict[str, Any]]
                 "origins": list(origins),
             }
             continue
-        prompt, chosen = word(style, question, question.answer)
+        context = template(style).pairs(question)[question.answer][0]
+        answers: list[Any] = [text for _, text in template(style).pairs(question)]
+        if isinstance(context, Conversation):
+            answers = [[{"role": "assistant", "content": text}] for text in answers]
         wrong = [place for place, origin in enumerate(origins) if origin != RIGHT]
         for number, place in enumerate(wrong, start=1):
             yield {
                 # An id of its own: few-shot examples are told apart by it.
                 "id": f"{question.id} #{number}",
-                "prompt": prompt,
-                "chosen": chosen,
-                "rejected": word(style, question, place)[1],
+                "prompt": context.messages if isinstance(context, Conversation) else context,
+                "chosen": answers[question.answer],
+                "rejected": answers[place],
                 "split": split,
                 "origin": origins[place],
             }

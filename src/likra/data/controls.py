@@ -23,7 +23,7 @@ _SEED = 0
 
 def ask_the_same(questions: Sequence[Question]) -> bool:
     """Whether all questions ask the same, so that none can be asked as another one."""
-    return len({what_is_asked(question.text) for question in questions}) < 2
+    return len({what_is_asked(question.transcript) for question in questions}) < 2
 
 
 def has_controls(style: str) -> bool:
@@ -64,19 +64,24 @@ def control(name: str, questions: Sequence[Question], prompter: Prompter) -> Pro
             "away; judge without controls."
         )
     if name == BLIND:
-        return replace(prompter, instead=dict.fromkeys(questions, ""))
+        return replace(prompter, instead={question: _without_question(question) for question in questions})
     return replace(prompter, instead=_others(questions))
 
 
-def _others(questions: Sequence[Question]) -> dict[Question, str]:
-    """The text of another question for each."""
+def _without_question(question: Question) -> Question:
+    """What is asked taken away; of a conversation its instructions alone stay."""
+    return replace(question, text="", before=tuple(turn for turn in question.before if turn[0] == "system"))
+
+
+def _others(questions: Sequence[Question]) -> dict[Question, Question]:
+    """Another question for each."""
     drawn = random.Random(_SEED).sample(range(len(questions)), len(questions))
     # Not by `Question.asked`, which tells questions without a text apart.
-    asked = [what_is_asked(question.text) for question in questions]
+    asked = [what_is_asked(question.transcript) for question in questions]
     if ask_the_same(questions):
         raise InputError("shuffled needs questions that ask different things; judge more of them.")
     found = {}
     for place, row in enumerate(drawn):
         later = (drawn[(place + step) % len(drawn)] for step in range(1, len(drawn)))
-        found[questions[row]] = next(questions[other].text for other in later if asked[other] != asked[row])
+        found[questions[row]] = next(questions[other] for other in later if asked[other] != asked[row])
     return found

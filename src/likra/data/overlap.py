@@ -16,7 +16,7 @@ def digest(item: Question | Example) -> str:
     Where nothing is asked (BLiMP), of the right answer.
     """
     if isinstance(item, Question):
-        asked, answer = item.text, "" if item.answer is None else item.choices[item.answer]
+        asked, answer = item.transcript, "" if item.answer is None else item.choices[item.answer]
     else:
         asked = item.prompt if isinstance(item.prompt, str) else item.prompt.asked
         answer = item.completion

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from likra.data.canonical import canonical
-from likra.data.conversation import Context
+from likra.data.conversation import Context, Turn, transcript
 
 
 def what_is_asked(text: str) -> str:
@@ -26,6 +26,9 @@ class Question:
         choices: The candidate answers: two or more, or the right one alone where the data has no wrong ones.
         answer: Index of the right one in `choices`, or None where it is not known.
         group: A label that accuracies can be broken down by (BLiMP's paradigm, say), where the data has one.
+        before: Earlier turns, where the text is the last turn of a conversation.
+        state: What the question is about, where other questions are about the same: they stay on one side of a split.
+            It is part of the text.
         where: File and line that it was read from, for messages; empty where it was made in memory.
 
     >>> gas = Question("1", "Which gas?", ("oxygen", "argon"), answer=0)
@@ -38,15 +41,23 @@ class Question:
     choices: tuple[str, ...]
     answer: int | None = None
     group: str | None = None
+    before: tuple[Turn, ...] = ()
+    state: str = ""
     where: str = field(default="", compare=False, repr=False)
 
     @property
-    def asked(self) -> str:
-        """Equal for questions that ask the same, whatever their choices and ids; the 90/10 split hashes it.
+    def transcript(self) -> str:
+        """The text, after earlier turns if there are some."""
+        return transcript((*self.before, ("user", self.text)))
 
-        The text without regard to white space, Unicode forms and case; the id where there is no text (BLiMP).
+    @property
+    def asked(self) -> str:
+        """Equal for questions that stay together: the 90/10 split hashes it, folds and intervals go by it.
+
+        They ask the same, or about the same state, whatever their choices and ids. It is the text (or state) without
+        regard to white space, Unicode forms and case; the id where there is no text (BLiMP).
         """
-        return what_is_asked(self.text) or self.id
+        return what_is_asked(self.state or self.transcript) or self.id
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from likra.data.conversation import Context, Conversation, rendered
+from likra.data.conversation import Context, Conversation, before_answer, rendered
 from likra.data.special_tokens import added_before, after, prefix_id
 from likra.data.vocabulary import check_known
 from likra.errors import InputError
@@ -59,8 +59,9 @@ def encode_pairs(
     context's own tokens, at the latest after what stands before the text, so that their likelihoods cover the same text
     and can be compared.
 
-    A conversation is tokenized as transformers' `apply_chat_template` does it, and the completion is the assistant's
-    answer.
+    A conversation is tokenized as TRL's trainers do it, by transformers' `apply_chat_template`: the completion is the
+    assistant's answer, and begins where the conversation with it departs from the prompt alone. What a chat template
+    puts after the answer (the end of the turn) is left out.
 
     Raises:
         InputError: A completion has no tokens, is longer than the model can read, or has a symbol that the tokenizer
@@ -69,7 +70,7 @@ def encode_pairs(
     """
     if isinstance(context, Conversation):
         # A chat template has all special tokens itself, and what it ends in (a new line, say) is part of the prompt.
-        prompt = text = rendered(tokenizer, context)
+        prompt, text = before_answer(tokenizer, context), rendered(tokenizer, context)
     else:
         prompt, text = context, context.rstrip()
     wholes = [prompt + completion for completion in completions]

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -161,8 +162,8 @@ def generation_budget(model: PreTrainedModel, memory: int | None, longest: int) 
     return Budget(rows * longest, max(1, budget.logits // 4))
 
 
-def wording(style: str, text: str) -> Context:
-    """The prompt of a question in a style, as adapters of that style learned to answer it.
+def wording(style: str, asked: str | Question) -> Context:
+    """The prompt of a question, or of its text, in a style, as adapters of that style learned to answer it.
 
     Raises:
         InputError: In that style an answer does not continue a prompt.
@@ -172,6 +173,5 @@ def wording(style: str, text: str) -> Context:
         raise InputError("these adapters learned to fill in blanks; they do not continue a prompt.")
     if used.lists_options:
         raise InputError("these adapters learned to name one of the listed options; they do not continue a prompt.")
-    if not used.has_prompt:
-        return text
-    return word(style, Question("prompt", text, ("",)), 0)[0]
+    question = Question("prompt", asked, ("",)) if isinstance(asked, str) else replace(asked, choices=("",))
+    return word(style, question, 0)[0] if used.has_prompt else question.text

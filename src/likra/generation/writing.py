@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from likra.data.question import Question
 from likra.data.sources import Source
 from likra.data.templates import template
 from likra.errors import InputError
@@ -177,10 +178,11 @@ def _two(readers: tuple[str, ...]) -> tuple[str, str]:
     return readers[0], readers[1]
 
 
-def _tokens(base: Base, style: str, texts: Sequence[str]) -> list[list[int]]:
+def _tokens(base: Base, style: str, asked: Sequence[str] | Sequence[Question]) -> list[list[int]]:
+    texts = [one if isinstance(one, str) else one.text for one in asked]
     if template(style).has_prompt and not all(text.strip() for text in texts):
         raise InputError("a prompt is empty; ask something.")
-    return [prompt_ids(base, wording(style, text)) for text in texts]
+    return [prompt_ids(base, wording(style, one)) for one in asked]
 
 
 def _training_prompts(
@@ -193,7 +195,7 @@ def _training_prompts(
     elif data.unpaired:
         found = [prompt_ids(base, text) for text in dict.fromkeys(e.prompt for e in data.examples.get("train", []))]
     else:
-        found = _tokens(base, style, [question.text for question in data.questions.get("train", [])])
+        found = _tokens(base, style, data.questions.get("train", []))
     if not found:
         raise InputError("there are no prompts to distill on; a source needs a training split.")
     if limit is not None and limit < len(found):

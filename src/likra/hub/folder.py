@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, cast
 
 from likra import __version__
-from likra.data.templates import TEMPLATES
+from likra.data.templates import TEMPLATES, Chat
 from likra.errors import InputError
 from likra.models.lora_config import ADAPT
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE
@@ -63,7 +63,7 @@ def write_heads(
         "base": {"name": base.name, "revision": base.revision, "identity": base.identity().as_dict()},
         "heads": {role: role for role in names},
         "weight": weight,
-        "prompt": {"style": style},
+        "prompt": {"style": style, **_chat_template(base, style)},
         "adapt": stack.adapt,
         "invocation_tokens": list(stack.invocation_tokens),
         "training_config": training_config.as_dict(),
@@ -71,6 +71,11 @@ def write_heads(
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _chat_template(base: "Base", style: str) -> dict[str, str]:
+    """The chat template that the adapters learned, where they learned one."""
+    return {"chat_template": base.tokenizer.get_chat_template()} if isinstance(TEMPLATES[style], Chat) else {}
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -116,6 +121,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         _ = [origin["identity"][key] for key in _IDENTITY] if "identity" in origin else origin["fingerprint"]
         if manifest["prompt"]["style"] not in TEMPLATES or manifest["adapt"] not in ADAPT:
             raise ValueError("its prompt style, or what its adapters adapt, is unknown")
+        if not isinstance(manifest["prompt"].get("chat_template", ""), str):
+            raise TypeError("the chat template is not text")
         if not isinstance(manifest["training"], dict):
             raise TypeError("training is not an object")
         manifest["invocation_tokens"] = tuple(map(int, manifest["invocation_tokens"]))

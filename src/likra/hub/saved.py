@@ -1,5 +1,6 @@
 """A saved folder as one value, and what is written beside the adapters."""
 
+import copy
 import dataclasses
 import json
 import logging
@@ -35,6 +36,7 @@ class Saved:
         origin: The base that they were trained on: name, commit, identity.
         training_config, weight, style, training, losses, calibration, evaluations: As `Likra` has them.
         adapt, invocation_tokens: Where the adapters act.
+        chat_template: The chat template that they learned; None where they learned none.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Saved:
     losses: list[Step]
     calibration: CalibrationRecord | None
     evaluations: list[dict[str, Any]]
+    chat_template: str | None = None
 
     @property
     def judge(self) -> Judge:
@@ -81,6 +84,14 @@ class Saved:
                 hint = "" if model else " These heads were trained on it; if it has moved, give model (--base)."
                 raise InputError(f"{error}{hint}") from None
         check_base(self.folder, self.origin, base)
+        now = base.tokenizer.get_chat_template() if base.tokenizer.chat_template else None
+        if self.chat_template and self.chat_template != now:
+            logger.warning(
+                "%s: its heads learned another chat template than the tokenizer of %s has now; theirs is used",
+                *(self.folder, base.name),
+            )
+            base = dataclasses.replace(base, tokenizer=copy.copy(base.tokenizer))
+            base.tokenizer.chat_template = self.chat_template
         return base
 
 
@@ -105,6 +116,7 @@ def read_saved(folder: Path) -> Saved:
         losses=[Step(**json.loads(line)) for line in (folder / LOSSES).read_text(encoding="utf-8").splitlines()],
         calibration=_with_style(read_calibration(folder), style, training),
         evaluations=read_evaluations(folder),
+        chat_template=manifest["prompt"].get("chat_template"),
     )
 
 

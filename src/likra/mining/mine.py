@@ -1,5 +1,6 @@
 """Mining hard negatives for questions of which only the right answers are known."""
 
+import dataclasses
 import math
 import random
 from collections import defaultdict
@@ -154,8 +155,8 @@ def mine(
         if question.answer is None:
             raise InputError(f"question {question.id!r} has no known answer; wrong ones are told from the right one.")
         right.append(question.choices[question.answer])
-        rights[normal(question.text)].append(right[-1])
-    collector = _Collector(Equivalence(answers or right), questions, [rights[normal(q.text)] for q in questions])
+        rights[normal(question.transcript)].append(right[-1])
+    collector = _Collector(Equivalence(answers or right), questions, [rights[normal(q.transcript)] for q in questions])
     for kind in config.kinds:
         propose: Propose
         if kind == "similar":
@@ -181,7 +182,7 @@ def mine(
         choices, origins = [text for text, _ in wrong], [kind for _, kind in wrong]
         choices.insert(place, answer)
         origins.insert(place, RIGHT)
-        mined.questions.append(Question(question.id, question.text, tuple(choices), place, question.group))
+        mined.questions.append(dataclasses.replace(question, choices=tuple(choices), answer=place))
         mined.origins.append(tuple(origins))
     if not mined.questions:
         dropped = "; ".join(f"{kind}: {tally(found)}" for kind, found in collector.kinds.items())
@@ -232,7 +233,7 @@ class _Collector:
             return EMPTY
         if any(self._same.equal(text, right) for right in self._rights[place]):
             return EQUAL
-        if any(self._same.equivalent(text, right, self._questions[place].text) for right in self._rights[place]):
+        if any(self._same.equivalent(text, right, self._questions[place].transcript) for right in self._rights[place]):
             return EQUIVALENT
         if any(self._same.equal(text, other) for other, _ in self.wrong[place]):
             return REPEATED

@@ -1,5 +1,6 @@
 """Hard negatives sampled from the base model, by transformers' own `generate`."""
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
@@ -203,7 +204,7 @@ def right_pair(question: Question, prompter: Prompter) -> tuple[Context, str]:
     """Prompt and completion of a question's right answer."""
     if question.answer is None:
         raise InputError(f"question {question.id!r} has no known answer; wrong ones are told from the right one.")
-    right = Question(question.id, question.text, (question.choices[question.answer],), 0, question.group)
+    right = dataclasses.replace(question, choices=(question.choices[question.answer],), answer=0)
     [pair] = prompter.pairs(right)
     return pair
 

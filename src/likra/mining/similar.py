@@ -41,12 +41,12 @@ class Similar:
 
 def _neighbours(questions: Sequence[Question], count: int, seed: int) -> list[list[int]]:
     """For each question, the indices of the `count` most similar ones, most similar first."""
-    words = [normal(question.text) for question in questions]
+    words = [normal(question.transcript) for question in questions]
     if not any(words):
         return [[] for _ in questions]
     from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to load
 
-    weights_QV = TfidfVectorizer(analyzer=normal).fit_transform([question.text for question in questions])
+    weights_QV = TfidfVectorizer(analyzer=normal).fit_transform([question.transcript for question in questions])
     same: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for place, found in enumerate(words):
         same[found].append(place)

@@ -15,16 +15,10 @@ def text(record: Record, field: str, *, empty: bool = False) -> str:
     """A text field, or InputError."""
     value = record[field]
     if not isinstance(value, str):
-        raise InputError(f"field {field!r} is {type(value).__name__}, not text.{_chat_hint(value)}")
+        raise InputError(f"field {field!r} is {type(value).__name__}, not text. Give it text.")
     if not empty and not value.strip():
         raise InputError(f"field {field!r} is empty; give it text or remove the record.")
     return value
-
-
-def _chat_hint(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], Mapping) and "role" in value[0]:
-        return " Render conversations to text first (tokenizer.apply_chat_template)."
-    return " Give it text."
 
 
 def choice_list(value: Any, field: str = "choices") -> tuple[str, ...]:

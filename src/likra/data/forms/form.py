@@ -9,6 +9,7 @@ from likra.data.question import Example, Question
 Record = Mapping[str, Any]
 
 UNANSWERED = "the right answer is not given"  # as in the test splits of some benchmarks
+SAME_CHOICES = "all of its choices are the same text"  # BLiMP has such pairs
 
 
 class Unusable(Exception):
@@ -51,6 +52,7 @@ class Form:
         fields: The fields that a record must have, dots for nested ones; shown when a file fits no form.
         style: The prompt style that its benchmark uses.
         read: Turns a record into a Question, into an Open one, or, where the data is unpaired, into an Example.
+        when: What else tells its records from those of another form with the same fields; None: nothing.
 
     >>> form = Form("pairs", ("ask", "good", "bad"), "qa", lambda record: None)
     >>> form.fits({"ask": "Which gas?", "good": "oxygen", "bad": "argon", "id": 3}), form.fits({"ask": "Which gas?"})
@@ -61,10 +63,11 @@ class Form:
     fields: tuple[str, ...]
     style: str
     read: Callable[[Record], Question | Open | Example]
+    when: Callable[[Record], bool] | None = None
 
     def fits(self, record: Record) -> bool:
-        """Whether a record has all of the form's fields."""
-        return all(has(record, field) for field in self.fields)
+        """Whether a record has all of the form's fields, and is of its kind."""
+        return all(has(record, field) for field in self.fields) and (self.when is None or self.when(record))
 
 
 #: The forms in the order in which they are tried; the more specific ones come first.

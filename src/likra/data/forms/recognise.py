@@ -25,18 +25,9 @@ def count_known(names: Sequence[str]) -> int:
     return sum(name.strip().lower() in known for name in names)
 
 
-_CONVERSATION = (
-    "Render conversations to text first (tokenizer.apply_chat_template), the last reply as 'completion' and what comes "
-    "before it as 'prompt'."
-)
 #: Data of other trainers that says too little, told by its fields: what to do with it.
 _HINTS = (
-    (
-        ("chosen", "rejected"),
-        "Add a field 'prompt' with what chosen and rejected begin with, and leave that out of them.",
-    ),
-    (("messages",), _CONVERSATION),
-    (("conversations",), _CONVERSATION),
+    (("prompt",), "A prompt alone teaches nothing; add 'completion', or 'chosen' and 'rejected'."),
     (("text",), "Divide the text into 'prompt' and 'completion'; a head learns answers, not running text."),
 )
 

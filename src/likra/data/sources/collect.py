@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from likra.data.canonical import canonical
 from likra.data.forms import MEANINGS, Form, Open, Record, Unusable, identity_of, recognise
+from likra.data.forms.form import SAME_CHOICES
 from likra.data.question import Example, Question
 from likra.data.sources.files import Located
 from likra.data.sources.source import SPLITS, Source
@@ -165,7 +166,7 @@ def _identified(name: str, questions: list[Question]) -> list[Question]:
 
 def _check(item: Question | Example) -> None:
     """Raise UnicodeEncodeError if JSON's escapes made something that is not text, Unusable if all choices are one."""
-    texts = (item.text, *item.choices) if isinstance(item, Question) else (str(item.prompt), item.completion)
+    texts = (item.transcript, *item.choices) if isinstance(item, Question) else (str(item.prompt), item.completion)
     "".join(texts).encode()
     if isinstance(item, Question) and len(item.choices) > 1 and len(set(map(canonical, item.choices))) == 1:
-        raise Unusable("all of its choices are the same text")  # BLiMP has such pairs
+        raise Unusable(SAME_CHOICES)

@@ -4,9 +4,10 @@ import logging
 import random
 from dataclasses import replace
 
+from likra.data.conversation import Conversation
 from likra.data.question import Example, Question
 from likra.data.sources.source import Source
-from likra.data.templates import Template, template
+from likra.data.templates import Chat, Template, template
 from likra.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -62,14 +63,27 @@ def _check(source: Source, used: Template) -> None:
     if used.fills_blank != own.fills_blank and (used.fills_blank or not used.lists_options):
         why = "whose answers fill blanks" if own.fills_blank else "whose answers fill no blank"
         raise InputError(f"{unlike}{why}; leave the template out.")
+    if not isinstance(used, Chat) and any(map(_has_earlier_turns, source.all_items)):
+        raise InputError(f"{unlike}which is conversations of several turns; leave the template out.")
     if used.lists_options and (source.unpaired or source.right_only):
         raise InputError(f"{unlike}which has no choices to list; name a source whose questions have choices.")
 
 
 def _reworded(example: Example, used: Template) -> Example:
     """An example of unpaired data; its prompt is the text of a question."""
-    prompt, completion = used.pair(str(example.prompt), used.answer(example.completion))
+    prompt, completion = example.prompt, used.answer(example.completion)
+    if isinstance(prompt, Conversation):
+        if isinstance(used, Chat):
+            return replace(example, completion=completion)
+        prompt = prompt.asked
+    prompt, completion = used.pair(prompt, completion)
     return replace(example, prompt=prompt, completion=completion)
+
+
+def _has_earlier_turns(item: Question | Example) -> bool:
+    if isinstance(item, Question):
+        return bool(item.before)
+    return isinstance(item.prompt, Conversation) and len(item.prompt.turns) > 1
 
 
 def _shuffled(question: Question) -> Question:

@@ -1,6 +1,6 @@
 """A source: questions, or examples of unpaired data, by split."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from likra.data.question import Example, Question
@@ -39,6 +39,13 @@ class Source:
     def unpaired(self) -> bool:
         """Whether the data is single completions with a label, with no question to choose in."""
         return bool(self.examples)
+
+    @property
+    def all_items(self) -> Iterator[Question | Example]:
+        """Its questions, or examples, of every split."""
+        for split in SPLITS:
+            yield from self.questions.get(split, ())
+            yield from self.examples.get(split, ())
 
     @property
     def default_split(self) -> str:

@@ -22,7 +22,7 @@ class Prompter:
         shots: Number of few-shot examples in the prompt.
         pool: Questions that the examples are taken from (the source's training split).
         sampled: False: the first `shots` of the pool for every question. True: drawn per question, by its id.
-        instead: Question -> the text that is asked in place of its own, after the same examples
+        instead: Question -> the question whose text is asked in place of its own, after the same examples
             (`likra.data.controls`); None: its own.
 
     Raises:
@@ -38,7 +38,7 @@ class Prompter:
     shots: int = 0
     pool: Sequence[Question] = ()
     sampled: bool = False
-    instead: Mapping[Question, str] | None = None
+    instead: Mapping[Question, Question] | None = None
 
     def __post_init__(self) -> None:
         if self.shots < 0:
@@ -62,7 +62,10 @@ class Prompter:
 
     def pairs(self, question: Question) -> list[tuple[Context, str]]:
         """One (context, completion) pair per choice."""
-        asked = dataclasses.replace(question, text=self.instead[question]) if self.instead is not None else question
+        asked = question
+        if self.instead is not None:
+            other = self.instead[question]
+            asked = dataclasses.replace(question, text=other.text, before=other.before)
         used, shots = self.template, self._examples(question)
         return [(used.after(shots, context), completion) for context, completion in used.pairs(asked)]
 

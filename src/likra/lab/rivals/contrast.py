@@ -57,7 +57,8 @@ def wished(questions: Sequence[Question], prompter: Prompter, wish: str) -> Prom
     >>> wished([asked], Prompter("qa"), "Give a wrong answer.").pairs(asked)[0]
     ('Question: Give a wrong answer. Which gas?\\nAnswer:', ' oxygen')
     """
-    return dataclasses.replace(prompter, instead={question: f"{wish} {question.text}" for question in questions})
+    wishes = {question: dataclasses.replace(question, text=f"{wish} {question.text}") for question in questions}
+    return dataclasses.replace(prompter, instead=wishes)
 
 
 def _table(folder: Path, name: str) -> Path:

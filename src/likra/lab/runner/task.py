@@ -253,7 +253,7 @@ class Task:
             stacked: Whether the job trains all seeds in one stack (`Plan.stacked`).
         """
         # As texts, however heads are asked: a template may score letters, or the rest of a sentence.
-        task = dataclasses.replace(self, style="verbatim")
+        task = self if self.source.style == "chat" else dataclasses.replace(self, style="verbatim")
         examples = task.examples(head, task.drawn(sizes[-1], seed), seed)
         if stacked:
             examples = as_train_reads(examples, seed)
@@ -280,7 +280,10 @@ class Task:
             known = right_answers(self.source.questions["train"])
             mined = mine(self.base(), questions, self.training_prompter, config, answers=known, memory=self.memory)
             write_json(path, [dataclasses.asdict(question) for question in mined.questions])
-        kept = [Question(**q | {"choices": tuple(q["choices"])}) for q in json.loads(path.read_text(encoding="utf-8"))]
+        kept = [
+            Question(**q | {"choices": tuple(q["choices"]), "before": tuple(map(tuple, q.get("before", ())))})
+            for q in json.loads(path.read_text(encoding="utf-8"))
+        ]
         found = {question.id: question for question in kept}
         return [
             negatives([found[question.id]], prompter, "incorrect", seed=seed) if question.id in found else []
