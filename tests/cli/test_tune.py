@@ -43,7 +43,8 @@ def test_folds_give_what_eval_gives(model_folder: Path, data: Path, tmp_path: Pa
         assert value["low"] <= value["accuracy"] <= value["high"]
     assert found["chosen"]["likra"]["setting"]["learning_rate"] in (1e-3, 3e-3)
     assert tables.exists()
-    said = run(*common)
+    said = run(*common, "--more", 100)
+    assert "With 100 more records expect" in " ".join(said.split())
     assert "each judged by heads that learned from the other folds (3 folds)" in " ".join(said.split())
 
 

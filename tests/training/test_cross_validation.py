@@ -72,6 +72,21 @@ def test_each_number_of_epochs_is_as_if_trained_for_it(base: Base, asked: list[Q
         np.testing.assert_allclose(there.logprob_HQC, own.table.logprob_HQC, rtol=0, atol=1e-4)
 
 
+def test_smaller_parts(base: Base, asked: list[Question]) -> None:
+    """Heads that learn from half are those of a training set of half as many, drawn by the seed."""
+    found = cross_validate(base, HEADS, CONFIG, asked, folds=3, shares=(0.5,), run=Run(runtime=QUIET))
+    fold_Q = found.fold_Q
+    assert [point.size for point in found.points] == [round(len(asked) / 3), round(2 * len(asked) / 3)]
+    rest = [question for question, own in zip(asked, fold_Q, strict=True) if own != 0]
+    alone = Likra.from_base(base, training_config=CONFIG).fit(rest, limit=round(len(rest) / 2), runtime=QUIET)
+    rows = np.flatnonzero(fold_Q == 0)
+    table = alone.likelihoods([asked[row] for row in rows])
+    alone.trained.remove()
+    [there] = found.smaller.values()
+    width = table.tokens_QC.shape[1]
+    np.testing.assert_allclose(there.logprob_HQC[:, rows, :width], table.logprob_HQC, rtol=0, atol=1e-4)
+
+
 def test_a_killed_run_goes_on(base: Base, asked: list[Question], tmp_path: Path, monkeypatch: Any) -> None:
     how: dict[str, Any] = {"folds": 3, "epochs": (2,), "learning_rates": (3e-3,)}
     whole = cross_validate(base, HEADS, CONFIG, asked, run=Run(runtime=QUIET), **how)

@@ -60,6 +60,15 @@ def evaluate(
         int | None,
         typer.Option(help="--folds: seed of the folds, the first weights, the draws and the order. [default: 0]"),
     ] = None,
+    more: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="--folds: also train on a quarter and a half of the records, and say what accuracy to expect with N "
+            "more of them.",
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(help="train, validation, test or all. [default: test, or validation where there is no test]"),
@@ -125,7 +134,7 @@ def evaluate(
     from likra.utils.files import check_writable, locked
 
     scoring = options.scoring(weight, normalization)
-    training: dict[str, Any] = {"--lr": lr, "--try-lr": try_lr, "--epochs": epochs, "--seed": seed}
+    training: dict[str, Any] = {"--lr": lr, "--try-lr": try_lr, "--epochs": epochs, "--seed": seed, "--more": more}
     if not folds and (given := [name for name, value in training.items() if value is not None]):
         raise InputError(f"{given[0]}: is for --folds, which trains heads; these are trained.")
     if save_likelihoods:
@@ -163,11 +172,12 @@ def evaluate(
             "epochs": epochs,
             "seed": seed,
             "limit": limit,
+            "more": more,
         }
         found = cross_validation(heads, source, scoring, options.runtime(memory, cache=not no_cache), how, **recipe)
         if parallel.rank() == 0 and save_likelihoods:
             found.table.save(save_likelihoods)
-        show_folds(found, source.name, json=json)
+        show_folds(found, source.name, more, json=json)
         return
     source.split(split)
 
@@ -226,8 +236,8 @@ def evaluate(
     if json:
         if controls:
             options.note(_of_shallow(result))
-        more = {"calibration": known.as_json()} if known else {}
-        typer.echo(jsonlib.dumps(result.as_json() | more))
+        calibrated = {"calibration": known.as_json()} if known else {}
+        typer.echo(jsonlib.dumps(result.as_json() | calibrated))
         return
     _show(result, judged, NORMALIZATIONS[normalization])
     if known:

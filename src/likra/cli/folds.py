@@ -28,6 +28,7 @@ def cross_validation(
     epochs: int | None,
     seed: int | None,
     limit: int | None,
+    more: int | None,
 ) -> "CrossValidation":
     """Cross-validate heads on a base."""
     from likra.data.folds import folds_of
@@ -45,20 +46,23 @@ def cross_validation(
     weight: dict[str, Any] = {} if scoring.weight is None else {"weight": scoring.weight}
     loading = options.loading(how.revision, how.dtype, how.device, how.trust_remote_code, how.quantize, how.precision)
     likra = Likra.from_base(str(model), training_config=config, **weight, **loading)
-    return likra.cross_validate(
-        source, runtime=runtime, folds=folds, learning_rates=rates, normalization=scoring.normalization, limit=limit
-    )
+    how_judged: dict[str, Any] = {"folds": folds, "normalization": scoring.normalization, "limit": limit}
+    shares = (0.25, 0.5) if more else ()
+    return likra.cross_validate(source, runtime=runtime, learning_rates=rates, shares=shares, **how_judged)
 
 
-def show_folds(found: "CrossValidation", name: str, *, json: bool) -> None:
-    """Print what was found, from the first process."""
+def show_folds(found: "CrossValidation", name: str, more: int | None, *, json: bool) -> None:
+    """Print what was found, from the first process; and what to expect with so many more records."""
     from likra.scoring.cross_validation import BESIDE_TITLES
     from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
 
     if parallel.rank() > 0:
         return
     if json:
-        options.echo_json(found.as_json())
+        known = found.as_json()
+        if more:
+            known["expected"] = {"more": more, **found.expected(more).as_accuracy()}
+        options.echo_json(known)
         return
     titles = METHOD_TITLES | BESIDE_TITLES
     table = Table(box=None, pad_edge=False)
@@ -89,5 +93,12 @@ def show_folds(found: "CrossValidation", name: str, *, json: bool) -> None:
         f"{titles[best]} minus {titles[rival]}, the best of the others: {100 * lead.value:+.1f} points "
         f"({100 * lead.low:+.1f} to {100 * lead.high:+.1f})."
     )
+    if more:
+        points = ", ".join(f"{point.size}: {100 * point.credit_SQ.mean():.1f}" for point in found.points)
+        expected = found.expected(more)
+        console.print(
+            f"{titles[best]} by number of training records, in percent: {points}. With {more} more records expect "
+            f"{100 * expected.value:.1f} ({100 * expected.low:.1f} to {100 * expected.high:.1f})."
+        )
     if rounding := found.table.rounding:
         console.print(rounding)

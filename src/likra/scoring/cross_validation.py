@@ -11,6 +11,7 @@ from likra.data.folds import group_of
 from likra.scoring.accuracy import credit
 from likra.scoring.estimate import Estimate
 from likra.scoring.evaluation import Evaluation
+from likra.scoring.extrapolation import Point, extrapolate
 from likra.scoring.folds_interval import fold_accuracy, fold_difference
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE, Floats, Ints, Likelihoods
 from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
@@ -100,6 +101,7 @@ class CrossValidation:
         weight, normalization: Of the scores, unless others are chosen.
         normalizations: Those among which one is chosen.
         beside: Method without adapters -> its scores [Q, C] (`BESIDE_TITLES`).
+        smaller: Number of training records -> table of heads that learned from so many, by the default recipe.
     """
 
     tables: Mapping[Recipe, Likelihoods]
@@ -109,6 +111,7 @@ class CrossValidation:
     normalization: str = "raw"
     normalizations: Sequence[str] = tuple(NORMALIZATIONS)
     beside: Mapping[str, Floats] = field(default_factory=dict)
+    smaller: Mapping[int, Likelihoods] = field(default_factory=dict)
 
     @property
     def folds(self) -> int:
@@ -147,6 +150,26 @@ class CrossValidation:
     def difference(self, first: str, second: str) -> Estimate:
         """How much better one method is than another, at the default setting."""
         return fold_difference(self.credits[first], self.credits[second], self.groups, self.folds)
+
+    @property
+    def points(self) -> list[Point]:
+        """Accuracy of the best method against the number of training records, at the default setting."""
+        all_but_one = round(len(self.fold_Q) * (self.folds - 1) / self.folds)
+        tables = dict(sorted({**self.smaller, all_but_one: self.table}.items()))
+        return [
+            Point(size, self._evaluation_of(table, self.weight, self.normalization).credits[self.best])
+            for size, table in tables.items()
+        ]
+
+    def expected(self, more: int) -> Estimate:
+        """The accuracy to expect of the best method with so many more records (`extrapolate`).
+
+        Raises:
+            InputError: There is one training size only.
+        """
+        chance = self._evaluation(self.default, self.weight, self.normalization).chance
+        [found] = extrapolate(self.points, [len(self.fold_Q) + more], chance=chance)
+        return found
 
     @cached_property
     def chosen(self) -> dict[str, Choice]:
@@ -220,7 +243,9 @@ class CrossValidation:
         ]
 
     def _evaluation(self, recipe: Recipe, weight: float, normalization: str) -> Evaluation:
-        table = self.tables[recipe]
+        return self._evaluation_of(self.tables[recipe], weight, normalization)
+
+    def _evaluation_of(self, table: Likelihoods, weight: float, normalization: str) -> Evaluation:
         positive, negative = (name if name in table.heads else None for name in (POSITIVE, NEGATIVE))
         return Evaluation(table, positive, negative, weight, normalization)
 

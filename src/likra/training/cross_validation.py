@@ -48,6 +48,7 @@ class Folding(TypedDict, total=False):
     unrelated: Sequence[str]
     limit: int | None
     hidden: bool
+    shares: Sequence[float]
 
 
 def cross_validate(
@@ -66,6 +67,7 @@ def cross_validate(
     unrelated: Sequence[str] = (),
     limit: int | None = None,
     hidden: bool = False,
+    shares: Sequence[float] = (),
     run: Run | None = None,
 ) -> CrossValidation:
     """Judge every record once, by heads that learned from the other folds (`likra.data.folds.folds_of`).
@@ -86,6 +88,8 @@ def cross_validate(
         negatives, unrelated: As in `TrainingSet.of`.
         limit: Use only so many questions, drawn by the configuration's seed.
         hidden: Also judge by a logistic regression on the base's hidden states.
+        shares: Also train on so large parts of each fold's training records, at the configuration's own recipe, for
+            accuracy against size.
         run: Where the run keeps its state, and what it may take.
 
     Raises:
@@ -109,19 +113,26 @@ def cross_validate(
     learned = plan.learned(negatives, unrelated, config.seed)
     if run.state:
         plan.claim(run.state, default, learned)
+    trials = [(rate, 1.0) for rate in rates] + [(default.learning_rate, share) for share in sorted(shares)]
     tables: dict[Recipe, Likelihoods] = {}
+    smaller: dict[int, Likelihoods] = {}
     with run.runtime.reporting("Cross-validation", "steps") as move:
-        for place, rate in enumerate(rates):
-            here = dataclasses.replace(config, learning_rate=rate, num_train_epochs=numbers[-1])
-            steps = max(here.steps(len(pairs)) for pairs in learned.values())
-            show = partial(_shown, move, place * steps, len(rates) * steps)
-            tables |= plan.tried(here, numbers, learned, show)
+        for place, (rate, share) in enumerate(trials):
+            here = dataclasses.replace(config, learning_rate=rate)
+            shown = partial(_shown, move, place, len(trials))
+            if share == 1:
+                tables |= plan.tried(here, numbers, learned, shown)
+            else:
+                some = plan.learned(negatives, unrelated, config.seed, share)
+                [table] = plan.tried(here, [config.num_train_epochs], some, shown, f"{share:g}-").values()
+                smaller[round(share * len(questions) * (folds - 1) / folds)] = table
     beside = plan.beside(tables[default])
-    return CrossValidation(tables, default, plan.fold_Q, weight, normalization, beside=beside)
+    return CrossValidation(tables, default, plan.fold_Q, weight, normalization, beside=beside, smaller=smaller)
 
 
-def _shown(move: Move, before: int, total: int, step: int, note: str) -> None:
-    move(before + step, total, note)
+def _shown(move: Move, trial: int, trials: int, step: int, steps: int, note: str) -> None:
+    """Progress over trials, as if each took as many steps as the one that is under way."""
+    move(trial * steps + step, trials * steps, note)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,13 +163,18 @@ class _Plan:
         """What a fold's heads learn from."""
         return [question for question, own in zip(self.questions, self.fold_Q, strict=True) if own != fold]
 
-    def learned(self, negatives: str, unrelated: Sequence[str], seed: int) -> dict[str, list[TokenizedExample]]:
-        """Head in the stack -> what it learns."""
+    def learned(
+        self, negatives: str, unrelated: Sequence[str], seed: int, share: float = 1.0
+    ) -> dict[str, list[TokenizedExample]]:
+        """Head in the stack -> what it learns: so large a part of its fold's training records, drawn by the seed."""
         how: dict[str, Any] = {"style": self.style, "negatives": negatives, "unrelated": unrelated, "seed": seed}
         return {
             self.name(fold, adapter): pairs
             for fold in self.folds
-            for adapter, pairs in TrainingSet.of(self.base, self.adapters, self.rest(fold), **how).pairs.items()
+            for rest in [self.rest(fold)]
+            for adapter, pairs in TrainingSet.of(
+                self.base, self.adapters, rest, limit=max(1, round(share * len(rest))), **how
+            ).pairs.items()
         }
 
     def claim(self, state: Path, default: Recipe, learned: dict[str, list[TokenizedExample]]) -> None:
@@ -177,23 +193,34 @@ class _Plan:
         config: TrainingConfig,
         epochs: Sequence[int],
         learned: dict[str, list[TokenizedExample]],
-        show: Callable[[int, str], None],
+        show: Callable[[int, int, str], None],
+        called: str = "",
     ) -> dict[Recipe, Likelihoods]:
-        """The table of all questions after each number of epochs, at one learning rate."""
+        """The table of all questions after each number of epochs, at one learning rate.
+
+        Args:
+            config: How heads are trained; its epochs are not used.
+            epochs: Numbers of epochs, rising.
+            learned: Head in the stack -> what it learns.
+            show: Called with steps done, steps in all, and a note.
+            called: Begins the name of the folder of the run's state.
+        """
+        config = dataclasses.replace(config, num_train_epochs=epochs[-1])
+        total = max(config.steps(len(pairs)) for pairs in learned.values())
         seeds = [adapter_seed(config.seed, name.endswith(f"-{NEGATIVE}")) for name in learned]
         stack = untrained(self.base, learned, config, seeds)
-        state = self.run.state / f"{config.learning_rate:g}" if self.run.state else None
+        state = self.run.state / f"{called}{config.learning_rate:g}" if self.run.state else None
         pieces: dict[int, list[_Piece]] = {number: [] for number in epochs}
         seen: dict[str, int] = {}
         waiting = [(number, names) for number in epochs for names in self._together(config, learned)]
 
         def watch(step: Step) -> None:
-            show(step.step, f"(learning rate {config.learning_rate:g})")
+            show(step.step, total, f"(learning rate {config.learning_rate:g})")
             seen.update(step.examples)
             for number, names in list(waiting):
                 if all(seen.get(name, 0) >= number * len(learned[name]) for name in names):
                     waiting.remove((number, names))
-                    show(step.step, f"(scoring after {number} epochs)" if len(epochs) > 1 else "(scoring)")
+                    show(step.step, total, f"(scoring after {number} epochs)" if len(epochs) > 1 else "(scoring)")
                     pieces[number].append(self._read(stack, names, state and state / f"{number}-{names[0]}.parquet"))
 
         try:
