@@ -10,6 +10,7 @@ from likra.data.question import Question
 from likra.data.sources import Source
 from likra.likra import ROLES, Likra
 from likra.models.base import Base, base_of
+from likra.scoring.budget import check_error_budget
 from likra.scoring.calibration_error import calibrate
 from likra.scoring.tuning import NEEDS, Tuning
 from likra.training.config import TrainingConfig
@@ -29,6 +30,7 @@ def tune(
     epochs: Sequence[int] = EPOCHS,
     folds: int = 5,
     limit: int | None = None,
+    error_budget: float | None = None,
     training_config: TrainingConfig | None = None,
     run: Run | None = None,
     **loading: Any,
@@ -45,6 +47,7 @@ def tune(
         learning_rates, epochs: What is tried.
         folds: How many folds.
         limit: Use only so many records, drawn by the seed.
+        error_budget: Also choose what can be automated at this budget (`likra.scoring.budget.choose`).
         training_config: All else of how heads are trained.
         run: Where the run keeps its state, so that a killed one goes on from it, and what it may take.
 
@@ -54,6 +57,8 @@ def tune(
     Raises:
         InputError: The data cannot train heads, or has fewer different questions than folds.
     """
+    if error_budget is not None:
+        check_error_budget(error_budget)
     run, base, source = run or Run(runtime=Runtime()), base_of(model, None, **loading), loaded(data)
     usual = training_config or TrainingConfig()
     config = dataclasses.replace(usual, learning_rate=learning_rates[0], num_train_epochs=epochs[0])
@@ -94,6 +99,8 @@ def tune(
         data=likra.training["data"],
         split="all, out of fold",
         asked=sketch(found.table.questions),
+        error_budget=error_budget,
+        groups=found.groups,
     )
     if record.after < record.before:
         likra.calibration = record

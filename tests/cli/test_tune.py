@@ -120,6 +120,7 @@ def test_what_it_says() -> None:
     [
         (("--folds", "99"), "folds is 99, but the data asks only 12 different things"),
         (("--try-lr", "fast"), "--try-lr fast: give positive numbers"),
+        (("--error-budget", "5"), "--error-budget must be a share above 0 and below 1"),
         (("--try-epochs", "0,1"), "--try-epochs 0,1: must be 1 or more"),
     ],
 )

@@ -29,6 +29,7 @@ def tune(
     ] = "1,3,5",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only so many records, drawn by --seed.")] = None,
     template: options.Template = None,
+    error_budget: options.ErrorBudget = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds, the first weights, the draws and the order.")] = 0,
     json: options.Json = False,
     revision: options.Revision = None,
@@ -50,6 +51,7 @@ def tune(
     from likra.data import load
     from likra.data.folds import folds_of
     from likra.errors import InputError
+    from likra.scoring.budget import check_error_budget
     from likra.utils.files import check_free, claimed, unfinished
     from likra.utils.locations import check_model
     from likra.utils.numbers import rates_of
@@ -59,6 +61,8 @@ def tune(
     rates, epochs = rates_of("--try-lr", try_lr), options.numbers("--try-epochs", try_epochs)
     if epochs[0] < 1:
         raise InputError(f"--try-epochs {try_epochs}: must be 1 or more.")
+    if error_budget is not None:
+        check_error_budget(error_budget)
     source = load(data, template)
     folds_of(source.split("all")[:limit], folds)
 
@@ -77,6 +81,7 @@ def tune(
             epochs=epochs,
             folds=folds,
             limit=limit,
+            error_budget=error_budget,
             training_config=TrainingConfig(seed=seed),
             run=Run(state, runtime=options.runtime(memory)),
             **options.loading(revision, dtype, device, trust_remote_code, quantize),
@@ -103,6 +108,8 @@ def tune(
         f"({honest.low:.4f} to {honest.high:.4f}), the choice of heads and settings included."
     )
     if kept := likra.calibration:
+        for sentence in kept.automation.sentences if kept.automation else ():
+            console.print(sentence, markup=False)
         console.print(f"Calibrated: expected calibration error {kept.before:.4f} before, {kept.after:.4f} after.")
     else:
         console.print("Not calibrated: these records give no calibration that is better than none.")
