@@ -68,8 +68,8 @@ def _check(source: Source, used: Template) -> None:
 
 def _reworded(example: Example, used: Template) -> Example:
     """An example of unpaired data; its prompt is the text of a question."""
-    prompt, completion = used.pair(str(example.prompt), used.answer(example.completion))
-    return replace(example, prompt=prompt, completion=completion)
+    prompt, completion = used.pair(example.text, used.answer(example.completion))
+    return replace(example, prompt=prompt, completion=completion, question=example.text)
 
 
 def _shuffled(question: Question) -> Question:
