@@ -37,7 +37,7 @@ from likra.models.stack import HeadStack
 from likra.models.thread_lock import alone_with_base
 from likra.scoring.calibration import Calibration, check_calibration
 from likra.scoring.calibration_error import CalibrationRecord, calibrate_on
-from likra.scoring.candidates import Candidate, candidates
+from likra.scoring.candidates import Candidate
 from likra.scoring.config import Scoring
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.judge import Judge
@@ -247,10 +247,7 @@ class Likra:
 
     def candidates(self, table: Likelihoods, scoring: Scoring | None = None) -> list[list[Candidate]]:
         """The scored candidates of every question of a table from `likelihoods`: arithmetic, no model."""
-        judged = self._judge.evaluation(table, scoring)
-        scores = (scoring, table.meta.get("shots", 0), table.meta.get("style"))
-        least = scoring.min_confidence if scoring else None
-        return candidates(judged, self.probable(*scores), self._judge.probable(*scores, lone=True), least)
+        return self._judge.candidates(table, scoring)
 
     @alone_with_base
     def evaluate(
@@ -321,9 +318,11 @@ class Likra:
             self.calibration = record if record.helps else self.calibration
         return record
 
-    def probable(self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None) -> Calibration | None:
-        """What turns such scores into probabilities, if there is something; default: the scores of `score`."""
-        return self._judge.probable(scoring, shots, style)
+    def probable(
+        self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None, *, lone: bool = False
+    ) -> Calibration | None:
+        """What turns such scores into probabilities (`lone`: of each candidate by itself), if there is something."""
+        return self._judge.probable(scoring, shots, style, lone=lone)
 
     @alone_with_base
     def generate(

@@ -100,6 +100,11 @@ class CalibrationRecord:
         before, after, even = self.briers or (1.0, 0.0, 1.0)
         return self.after < self.before and after < min(before, even)
 
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the scores say nothing about what is right: no look at them would do as well."""
+        return self.briers is not None and self.briers[1] >= self.briers[2]
+
 
 def calibrate(
     scores_QC: Floats,

@@ -9,6 +9,7 @@ from likra.data.templates import Prompter
 from likra.data.unpaired import LoneCandidates
 from likra.scoring.calibration import Calibration
 from likra.scoring.calibration_error import CalibrationRecord
+from likra.scoring.candidates import Candidate, candidates
 from likra.scoring.config import Scoring
 from likra.scoring.controls import Answers, Controls
 from likra.scoring.evaluation import Evaluation
@@ -92,6 +93,12 @@ class Judge:
         method_of(self.heads, own.method)
         positive, negative = (name if name in self.heads else None for name in (POSITIVE, NEGATIVE))
         return Evaluation(table, positive, negative, own.weight_or(self.weight), own.normalization, own.method)
+
+    def candidates(self, table: Likelihoods, scoring: Scoring | None = None) -> list[list[Candidate]]:
+        """The scored candidates of every question of a table."""
+        scores = (scoring, table.meta.get("shots", 0), table.meta.get("style"))
+        calibrations = self.probable(*scores), self.probable(*scores, lone=True)
+        return candidates(self.evaluation(table, scoring), *calibrations, scoring.min_confidence if scoring else None)
 
     def probable(
         self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None, *, lone: bool = False

@@ -99,7 +99,7 @@ def held_out(facts: Mapping[str, Any], source: Source, split: str | None, seed: 
         place = "train, what training left over"
     if source.unpaired:  # nothing beside these is needed
         examples = cast(list[Example], left if left is not None else source.items(split))
-        return replace(source, examples={split: examples}), split, place
+        return replace(source, examples={"test": examples}), "test", place
     if left is not None:
         source = replace(source, questions={**source.questions, split: cast(list[Question], left)})
     return source, split, place
