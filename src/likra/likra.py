@@ -301,7 +301,8 @@ class Likra:
         Args:
             data, runtime, **which: As in `evaluate`; the default split is validation, or all of data that names no
                 splits and did not train the adapters, or the training questions that `fit(limit=...)` left over.
-            method: One of `likra.scoring.CALIBRATIONS`; of unpaired data `temperature`, with a bias (Platt 1999).
+            method: One of `likra.scoring.CALIBRATIONS`, of unpaired data `temperature`, with a bias (Platt 1999); or
+                `plain`, the scores as they are.
             scoring: Probabilities are given for scores of this weight and normalization only.
         """
         source, name, place = loaded(data), None, None
@@ -311,7 +312,7 @@ class Likra:
             source, which["split"], place = provenance.held_out(self.training, source, which.get("split"), seed)
         found = self.evaluate(source, scoring=scoring, runtime=runtime, **which)
         if isinstance(found, Verification):
-            record = calibrate_lone_on(found, data=name, split=place)
+            record = calibrate_lone_on(found, method, data=name, split=place)
             self.lone_calibration = record if record.helps else self.lone_calibration
         else:
             record = calibrate_on(found, method, data=name, split=place)

@@ -18,7 +18,7 @@ def calibrate(
         str,
         typer.Option(
             help="temperature: one number, fitted (of unpaired data a bias too: Platt scaling). isotonic: an isotonic "
-            "regression (piecewise linear) besides; wants hundreds of questions."
+            "regression (piecewise linear) besides; wants hundreds of questions. plain: the scores as they are."
         ),
     ] = "temperature",
     split: Annotated[
@@ -48,8 +48,9 @@ def calibrate(
     On unpaired data (prompt, completion, label): how probable it is that a candidate is right by itself, whatever
     stands beside it; kept in DIR/lone_calibration.json. With it a lone candidate has a probability.
 
-    A calibration is kept if probabilities are better with it than without, on data that it was not fitted to: in
-    expected calibration error and in Brier score. Else an earlier one stays as it is.
+    A calibration is kept if probabilities are better with it than without, on data that it was not fitted to: the
+    expected calibration error is lower than that of the scores as they are, and the Brier score lower than without a
+    look at the scores. Else an earlier one stays as it is.
     """
     from likra.data import load
     from likra.data.sources import in_style_of
@@ -102,9 +103,10 @@ def calibrate(
         told = f"Temperature {fitted.calibration.temperature:.3g}{bias}. Kept in {heads}."
     else:
         earlier = likra.lone_calibration if source.unpaired else likra.calibration
-        why = (
-            "the scores say nothing about them" if fitted.says_nothing else f"{fitted.questions} {kind} may be too few"
-        )
+        why = "the scores as they are do as well"
+        if fitted.says_nothing:
+            why = f"the scores say nothing about these {kind}"
         told = f"It does not help ({why}), so it is not kept"
         told += "; the earlier calibration stays." if earlier else ". There are no probabilities."
+        told += "" if fitted.says_nothing else " (--method plain takes the scores as they are.)"
     console.print(told, soft_wrap=True, markup=False)

@@ -72,7 +72,7 @@ class Example:
     prompt: Context
     completion: str
     right: bool
-    question: str | None = None
+    question: str | None = field(default=None, compare=False, repr=False)
     where: str = field(default="", compare=False, repr=False)
 
     @property

@@ -13,6 +13,8 @@ CALIBRATIONS: dict[str, str] = {
     "isotonic": "that, then isotonic regression (piecewise linear), then normalised again; wants hundreds of questions",
 }
 
+#: The scores as they are: their softmax, or of a lone candidate their logistic function. Nothing is fitted.
+PLAIN = "plain"
 #: The method of lone candidates: the logistic function of a score, divided by a temperature, plus a bias (Platt 1999).
 PLATT = "platt"
 
@@ -28,7 +30,7 @@ class Calibration:
     candidate has the probability that it is right by itself, whatever stands beside it.
 
     Attributes:
-        method: One of `CALIBRATIONS`, or `PLATT`.
+        method: One of `CALIBRATIONS`, `PLAIN` or `PLATT`.
         weight, normalization, shots, style: Of the scores that it was fitted to; it says nothing about other
             ones. Shots are the few-shot examples in each prompt (how many, not which), style is that of the prompts;
             None: not known.
@@ -77,19 +79,22 @@ class Calibration:
         return np.where(total_Q1 > 0, found_QC / np.where(total_Q1 > 0, total_Q1, 1), even_QC)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it takes the scores as they are."""
+        return self.temperature == 1 and self.bias == 0 and not self.steps
+
+    @property
     def even(self) -> float:
         """Of `PLATT`: the score at which a candidate is as probably right as wrong."""
         return -self.bias * self.temperature
 
 
 def check_calibration(method: str, *, lone: bool = False) -> None:
-    """Raise InputError unless `method` is one of `CALIBRATIONS`, and for lone candidates the first of them."""
-    if lone and method != "temperature":
-        raise InputError(
-            f"method must be temperature for unpaired data, which are calibrated by Platt scaling, got {method!r}."
-        )
-    if method not in CALIBRATIONS:
-        raise InputError(f"method must be one of {', '.join(CALIBRATIONS)}, got {method!r}.")
+    """Raise InputError unless `method` is one of `CALIBRATIONS` or `PLAIN`, for lone candidates not `isotonic`."""
+    if lone and method not in ("temperature", PLAIN):
+        raise InputError(f"method must be temperature (Platt scaling) or plain for unpaired data, got {method!r}.")
+    if method not in (*CALIBRATIONS, PLAIN):
+        raise InputError(f"method must be one of {', '.join(CALIBRATIONS)}, {PLAIN}, got {method!r}.")
 
 
 def softmax(scores_QC: Floats) -> Floats:
@@ -121,7 +126,7 @@ def fit(
     Args:
         scores_QC: [Q, C] scores; copies of one text once (`Likelihoods.once`).
         answers_Q: Index of each question's right choice.
-        method: One of `CALIBRATIONS`.
+        method: One of `CALIBRATIONS`, or `PLAIN`.
         weight, normalization, shots, style: Those of the scores; kept.
 
     Raises:
@@ -131,9 +136,9 @@ def fit(
     if not len(answers_Q) or (answers_Q < 0).any():
         raise InputError("a calibration needs questions, and the right answer to each of them.")
     target_QC = _targets(scores_QC, answers_Q)
-    temperature = _temperature(scores_QC, target_QC)
+    temperature = 1.0 if method == PLAIN else _temperature(scores_QC, target_QC)
     plain = Calibration(method, weight, normalization, temperature, shots=shots, style=style)
-    if method == "temperature":
+    if method != "isotonic":
         return plain
     from sklearn.isotonic import IsotonicRegression
 
@@ -198,7 +203,7 @@ def fit_lone(
 
     >>> found = fit_lone(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 1.0, 0.0, 0.0]))
     >>> [round(float(p), 2) for p in found.probabilities(np.array([-1.5, 0.0, 1.5]))]
-    [0.25, 0.5, 0.75]
+    [0.27, 0.5, 0.73]
     """
     rights, wrongs = float(right_N.sum()), float((1 - right_N).sum())
     if not rights or not wrongs:

@@ -95,10 +95,10 @@ class CalibrationRecord:
     def helps(self) -> bool:
         """Whether probabilities are better with it than without, on records that it was not fitted to.
 
-        Both measures must be better, and the Brier score also better than where no score is looked at.
+        Their expected calibration error must be lower than that of the scores as they are (unless they are taken so:
+        `PLAIN`), and their Brier score lower than where no score is looked at.
         """
-        before, after, even = self.briers or (1.0, 0.0, 1.0)
-        return self.after < self.before and after < min(before, even)
+        return (self.calibration.is_plain or self.after < self.before) and not self.says_nothing
 
     @property
     def says_nothing(self) -> bool:

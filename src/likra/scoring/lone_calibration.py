@@ -1,10 +1,12 @@
 """P(right) of lone candidates: fitted to unpaired records, and measured on records that it was not fitted to."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from likra.data.overlap import sketch
 from likra.errors import InputError
-from likra.scoring.calibration import Calibration, fit_lone
+from likra.scoring.calibration import PLAIN, PLATT, Calibration, fit_lone
 from likra.scoring.calibration_error import FOLDS, CalibrationRecord, expected_calibration_error
 from likra.scoring.likelihoods import Floats, Ints
 from likra.scoring.verification import Verification
@@ -30,11 +32,14 @@ def cross_fitted_lone(scores_N: Floats, right_N: Floats, prompts_N: Ints, seed: 
     return found_N, share_N
 
 
-def calibrate_lone_on(found: Verification, *, data: str | None = None, split: str | None = None) -> CalibrationRecord:
+def calibrate_lone_on(
+    found: Verification, method: str = "temperature", *, data: str | None = None, split: str | None = None
+) -> CalibrationRecord:
     """Fit P(right) on records that the adapters were not trained on, for the method that candidates are ranked by.
 
     Args:
         found: The records, judged.
+        method: `temperature`, with a bias, or `PLAIN`.
         data, split: What they are called; kept.
 
     Raises:
@@ -50,8 +55,10 @@ def calibrate_lone_on(found: Verification, *, data: str | None = None, split: st
         style=table.meta.get("style"),
         scored_by=None if usual else found.best,
     )
-    plain_N = Calibration(own.method, 1.0, "raw", 1.0).probabilities(scores_N)
+    plain_N = Calibration(PLATT, 1.0, "raw", 1.0).probabilities(scores_N)
     fitted_N, share_N = cross_fitted_lone(scores_N, right_N, found.prompts_N)
+    if method == PLAIN:
+        own, fitted_N = replace(own, temperature=1.0, bias=0.0), plain_N
     before, after = (expected_calibration_error(one_N, right_N) for one_N in (plain_N, fitted_N))
     plain, fitted, even = (float(((one_N - right_N) ** 2).mean()) for one_N in (plain_N, fitted_N, share_N))
     asked, briers = sketch(table.questions), (plain, fitted, even)
