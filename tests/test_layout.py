@@ -115,7 +115,7 @@ def test_a_file_of_the_library_names_no_study_and_no_rival(path: Path, name: str
     """No identifier, string or comment has a word of `LAB_WORDS`, and no string is one of `LAB_NAMES`.
 
     The library has words of its own that are names of studies and rivals too: curve, models, likelihoods, weights,
-    negatives, coverage, scaling, calibration, generation, merged, reward. They are allowed.
+    negatives, coverage, scaling, calibration, generation, merged, reward, pmi. They are allowed.
     """
     for line, text in own_words(path):
         assert not LAB_WORDS.search(text), f"{path}:{line}: {text.strip()}"

@@ -102,6 +102,6 @@ def tune(
         error_budget=error_budget,
         groups=found.groups,
     )
-    if record.after < record.before:
+    if record.helps:
         likra.calibration = record
     return likra, tuning

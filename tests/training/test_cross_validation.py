@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from likra import Likra, TrainingConfig
 from likra.data import Example, Question
 from likra.data.controls import control
-from likra.data.folds import folds_of, group_of
+from likra.data.folds import folds_of
 from likra.data.templates import Prompter
 from likra.errors import InputError
 from likra.models.base import Base
@@ -124,7 +124,7 @@ def test_folds_keep_together_what_asks_the_same(folds: int) -> None:
     assert set(found) == set(range(folds))
     of_group: dict[str, set[int]] = {}
     for item, fold in zip(items, found, strict=True):
-        of_group.setdefault(group_of(item), set()).add(fold)
+        of_group.setdefault(item.asked, set()).add(fold)
     assert all(len(each) == 1 for each in of_group.values())
     assert len(of_group) == 7
     assert found == folds_of(items, folds, seed=3)

@@ -83,7 +83,7 @@ def check(
     if overlaps(record.asked, source.split(split)[:limit]):
         options.note("the threshold was chosen by some of the questions judged here; new ones would tell more")
     asked, prompter = with_few_shot(source, saved.style, split=split, shots=fitted.shots, limit=limit)
-    read = partial(tables, heads, saved, asked, options.runtime(memory), how)
+    read = partial(tables, heads, saved, options.runtime(memory), how, asked)
     scoring = Scoring(fitted.scored_by, fitted.weight, fitted.normalization)
     kept = check_on(saved.judge.evaluate(asked, prompter, read, scoring), record, error_budget)
     if parallel.rank() == 0:

@@ -4,24 +4,12 @@ import warnings
 from collections.abc import Sequence
 
 from likra.data.canonical import canonical
-from likra.data.question import Example, Question, what_is_asked
+from likra.data.question import Example, Question
 from likra.errors import InputError
 
 
-def group_of(item: Question | Example) -> str:
-    """Equal for records that ask the same, which must not stand on both sides of a split.
-
-    >>> group_of(Example("Which gas? ", " oxygen", right=True)) == group_of(Question("7", "which gas?", ("argon",)))
-    True
-    """
-    if isinstance(item, Question):
-        return item.asked
-    asked = item.prompt if isinstance(item.prompt, str) else item.prompt.asked
-    return what_is_asked(asked) or canonical(item.completion)
-
-
 def folds_of(items: Sequence[Question] | Sequence[Example], folds: int, seed: int = 0) -> list[int]:
-    """The fold of each record, from 0: groups (`group_of`) are whole, and folds are about equally large.
+    """The fold of each record, from 0: what asks the same (`Question.asked`) is whole, and folds are about equally large.
 
     Each fold has about its share of every label too, where records have labels that come again: right and wrong of
     unpaired data, the right answer of questions that share their choices (scikit-learn's `StratifiedGroupKFold`).
@@ -40,7 +28,7 @@ def folds_of(items: Sequence[Question] | Sequence[Example], folds: int, seed: in
     """
     if folds < 2:
         raise InputError(f"folds must be 2 or more, got {folds}.")
-    groups = [group_of(item) for item in items]
+    groups = [item.asked for item in items]
     if len(set(groups)) < folds:
         raise InputError(
             f"folds is {folds}, but the data asks only {len(set(groups))} different things, and records that ask the "

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from likra.data.folds import group_of
 from likra.scoring.accuracy import credit
 from likra.scoring.estimate import Estimate
 from likra.scoring.evaluation import Evaluation
@@ -126,7 +125,7 @@ class CrossValidation:
     @cached_property
     def groups(self) -> list[str]:
         """Equal for records that ask the same."""
-        return [group_of(question) for question in self.table.questions]
+        return [question.asked for question in self.table.questions]
 
     @cached_property
     def credits(self) -> dict[str, Floats]:
