@@ -9,7 +9,7 @@ from likra.errors import InputError
 
 
 def folds_of(items: Sequence[Question] | Sequence[Example], folds: int, seed: int = 0) -> list[int]:
-    """The fold of each record, from 0: what asks the same (`Question.asked`) is whole, and folds are about equally large.
+    """The fold of each record, from 0: what asks the same is in one, and folds are about equal.
 
     Each fold has about its share of every label too, where records have labels that come again: right and wrong of
     unpaired data, the right answer of questions that share their choices (scikit-learn's `StratifiedGroupKFold`).

@@ -124,8 +124,8 @@ def choose(
     """The lowest confidences from which decisions can be automated.
 
     `average` is the lowest threshold at which `(wrong + 1) / (automated + 1)` is within the budget. To count one error
-    more keeps the share of wrong ones among new automated decisions within the budget on average (Barber and Candes
-    2015, section 3.2, have the argument; Jin and Candes 2023, arXiv 2210.01408, select predictions by it); with
+    more keeps the share of wrong ones among new automated decisions within the budget on average (the argument is that
+    of Barber and Candes 2015 on knockoffs; Jin and Candes 2023, arXiv 2210.01408, select predictions by it); with
     `wrong / automated` it would be above. `sure` is found by fixed-sequence testing (Angelopoulos et al. 2021, arXiv
     2110.01052): from the surest decisions on, thresholds are lowered as long as an exact binomial test at level 0.05
     rejects that the error is above the budget. docs/statistics.md compares them.
