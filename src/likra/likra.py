@@ -261,7 +261,7 @@ class Likra:
             scoring, runtime: Weight and normalization; memory, cache and progress.
             **which: Which of the questions, after which examples (split, limit, shots, sampled_shots, few_shot).
         """
-        source, seed = loaded(data), self.training_config.seed
+        source, seed = loaded(data, self.training), self.training_config.seed
         questions, prompter = few_shot.with_few_shot(source, self.style, **which)
         answers = provenance.answers(self.training, source, questions, seed) if controls else None
 
@@ -289,7 +289,7 @@ class Likra:
             scoring: Probabilities are given for scores of this weight and normalization only.
         """
         check_calibration(method)
-        source, name, place = loaded(data), None, None
+        source, name, place = loaded(data, self.training), None, None
         if isinstance(source, Source):
             name, seed = source.name, self.training_config.seed
             source, which["split"], place = provenance.held_out(self.training, source, which.get("split"), seed)

@@ -29,6 +29,8 @@ def calibrate(
         ),
     ] = None,
     template: options.Template = None,
+    text: options.Text = None,
+    label: options.Label = None,
     shots: options.Shots = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many questions.")] = None,
     weight: options.Weight = None,
@@ -44,7 +46,6 @@ def calibrate(
     `likra pick` and `likra serve` then show probabilities. `likra score` and `likra eval` answer only when sure with
     --min-confidence, the server with a request's `min_confidence`.
     """
-    from likra.data import load
     from likra.data.sources import in_style_of
     from likra.errors import InputError
     from likra.hub.calibration_file import write_calibration
@@ -56,7 +57,7 @@ def calibrate(
         raise InputError(f"{heads}: is no folder here; a calibration is kept with the heads.")
     check_calibration(method)
     scoring = options.scoring(weight, normalization)
-    source = load(data, template)
+    source = options.load(data, template, text, label, how.read(heads).training)
 
     likra = how.open(heads)
     source = in_style_of(source, likra.style)

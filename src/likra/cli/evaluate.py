@@ -33,6 +33,8 @@ def evaluate(
         typer.Option(help="train, validation, test or all. [default: test, or validation where there is no test]"),
     ] = None,
     template: options.Template = None,
+    text: options.Text = None,
+    label: options.Label = None,
     orders: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +85,6 @@ def evaluate(
 
     On several GPUs: `accelerate launch -m likra eval ...` (or torchrun); each process reads its share of the questions.
     """
-    from likra.data import load
     from likra.data.controls import CONTROLS
     from likra.data.overlap import overlaps
     from likra.data.sources import in_style_of
@@ -108,11 +109,11 @@ def evaluate(
             "--orders: probabilities, records and controls are of one order; leave out --min-confidence, --record and "
             "--controls."
         )
-    source = load(data, template)
+    saved = how.read(heads)
+    source = options.load(data, template, text, label, saved.training)
     source.split(split)
 
     parallel.start()
-    saved = how.read(heads)
     source = in_style_of(source, saved.style)
     if orders and not TEMPLATES[source.style].lists_options:
         raise InputError("--orders: is for prompts that list the options; add --template options.")

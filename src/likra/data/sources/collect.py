@@ -17,14 +17,19 @@ from likra.errors import InputError
 logger = logging.getLogger(__name__)
 
 
-def collect(name: str, records: Iterable[Located]) -> Source:
+def collect(name: str, records: Iterable[Located], form: Form | None = None) -> Source:
     """The source that some records make.
+
+    Args:
+        name: Its name.
+        records: The records, each with its place.
+        form: What they are; None: what their fields tell.
 
     Raises:
         InputError: A record is of no known form or breaks its form's rules, two records are of different forms, or
             nothing can be used.
     """
-    source, found = _read(name, records)
+    source, found = _read(name, records, form)
     if not found and not source.examples:
         raise InputError(f"{name}: none of its records can be used: {'; '.join(source.skipped)}.")
     questions = _identified(name, _decided(found))
@@ -42,14 +47,14 @@ def collect(name: str, records: Iterable[Located]) -> Source:
 _Found = tuple[str, str | None, Question | Open]
 
 
-def _read(name: str, records: Iterable[Located]) -> tuple[Source, list[_Found]]:
+def _read(name: str, records: Iterable[Located], given: Form | None) -> tuple[Source, list[_Found]]:
     """A source without questions yet, and the questions as they were read."""
     forms: dict[frozenset[str], Form] = {}
     source: Source | None = None
     found: list[_Found] = []
     for where, split, record in records:
         keys = frozenset(record)
-        form = forms.get(keys)
+        form = given or forms.get(keys)
         if form is None or not form.fits(record):
             form = forms[keys] = recognise(record, where)
         if source is None:
