@@ -273,7 +273,7 @@ class Likra:
             **which: Which of the questions, after which examples (split, limit, shots, sampled_shots, few_shot). The
                 default split is test, or validation; all of data that names no splits and did not train the adapters.
         """
-        source, seed = loaded(data), self.training_config.seed
+        source, seed = loaded(data, self.training), self.training_config.seed
         if isinstance(source, Source):
             which["split"], _ = provenance.split_to_judge(self.training, source, which.get("split"))
 
@@ -332,7 +332,7 @@ class Likra:
         """
         if error_budget is not None:
             check_error_budget(error_budget)
-        source, name, place = loaded(data), None, None
+        source, name, place = loaded(data, self.training), None, None
         check_calibration(method, lone=is_unpaired(source))
         if isinstance(source, Source):
             name, seed = source.name, self.training_config.seed

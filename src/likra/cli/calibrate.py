@@ -30,6 +30,8 @@ def calibrate(
         ),
     ] = None,
     template: options.Template = None,
+    text: options.Text = None,
+    label: options.Label = None,
     shots: options.Shots = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many questions.")] = None,
     weight: options.Weight = None,
@@ -55,7 +57,6 @@ def calibrate(
     expected calibration error is lower than that of the scores as they are, and the Brier score lower than without a
     look at the scores. Else an earlier one stays as it is.
     """
-    from likra.data import load
     from likra.data.sources import in_style_of
     from likra.data.unpaired import in_template_of
     from likra.errors import InputError
@@ -70,7 +71,7 @@ def calibrate(
     if error_budget is not None:
         check_error_budget(error_budget)
     scoring = options.scoring(weight, normalization)
-    source = load(data, template)
+    source = options.load(data, template, text, label, how.read(heads).training)
     check_calibration(method, lone=source.unpaired)
     if error_budget is not None and source.unpaired:
         raise InputError("--error-budget: is about questions with choices; this data is unpaired.")

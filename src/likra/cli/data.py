@@ -19,6 +19,8 @@ def data(
     shots: options.Shots = 0,
     sampled_shots: options.SampledShots = False,
     template: options.Template = None,
+    text: options.Text = None,
+    label: options.Label = None,
     seed: Annotated[int, typer.Option(help="Seed of the negatives.")] = 0,
 ) -> None:
     """Show what is recognised in a source of questions: its form, splits, an example, and its negatives."""
@@ -29,7 +31,7 @@ def data(
     from likra.data import negatives as make_negatives
     from likra.data.sources import answers, right_answers
 
-    found = load(source, template)
+    found = options.load(source, template, text, label)
     console = options.console()
     facts = Table.grid(padding=(0, 2))
     facts.add_row("source", Text(found.name))
@@ -41,6 +43,8 @@ def data(
             facts.add_row(split, f"{right} right and {len(examples) - right} wrong completions, unpaired")
     for split, questions in found.questions.items():
         facts.add_row(split, f"{len(questions)} questions, {_choice_counts([len(q.choices) for q in questions])}")
+    if found.columns:
+        facts.add_row("labels", Text(", ".join(found.columns.labels)))
     for reason, count in found.skipped.items():
         facts.add_row("skipped", f"{count} records: {reason}")
     console.print(facts)

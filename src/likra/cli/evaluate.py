@@ -77,6 +77,8 @@ def evaluate(
         ),
     ] = None,
     template: options.Template = None,
+    text: options.Text = None,
+    label: options.Label = None,
     orders: Annotated[
         str | None,
         typer.Option(
@@ -129,7 +131,6 @@ def evaluate(
 
     On several GPUs: `accelerate launch -m likra eval ...` (or torchrun); each process reads its share of the questions.
     """
-    from likra.data import load
     from likra.data.controls import CONTROLS
     from likra.data.overlap import overlaps
     from likra.data.sources import in_style_of
@@ -158,7 +159,6 @@ def evaluate(
             "--orders: probabilities, records and controls are of one order; leave out --min-confidence, --record and "
             "--controls."
         )
-    source = load(data, template)
     if folds:
         unlike: dict[str, Any] = {
             "--split": split,
@@ -169,6 +169,7 @@ def evaluate(
         unlike |= {"--min-confidence": min_confidence, "--controls": controls, "--record": record}
         if given := [name for name, value in unlike.items() if value]:
             raise InputError(f"{given[0]}: is not for --folds; train heads, and evaluate them with it.")
+        source = options.load(data, template, text, label)
         from likra.cli.folds import cross_validation, show_folds
 
         recipe: dict[str, Any] = {
@@ -185,12 +186,13 @@ def evaluate(
             found.table.save(save_likelihoods)
         show_folds(found, source.name, more, json=json)
         return
+    saved = how.read(heads)
+    source = options.load(data, template, text, label, saved.training)
     source.items(split or "all")
     if source.unpaired and record:
         raise InputError("--record: keeps accuracies, which unpaired data (prompt, completion, label) does not have.")
 
     parallel.start()
-    saved = how.read(heads)
     source = (in_template_of if source.unpaired else in_style_of)(source, saved.style)
     if orders and not TEMPLATES[source.style].lists_options:
         raise InputError("--orders: is for prompts that list the options; add --template options.")

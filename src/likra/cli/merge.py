@@ -45,6 +45,8 @@ def distill(
     heads: options.Heads,
     data: options.Data,
     out: Out,
+    text: options.Text = None,
+    label: options.Label = None,
     contrast: options.Contrast = 1.0,
     plausibility: options.Plausibility = 0.1,
     n: Annotated[int, typer.Option("--n", min=1, help="Answers that the two heads write to each prompt.")] = 4,
@@ -65,11 +67,10 @@ def distill(
     The two write answers to each prompt (no right or wrong answers are read), and the new adapter learns their combined
     next-token distribution at every token. It starts from the merged one.
     """
-    from likra.data import load
     from likra.utils.files import check_free, claimed
 
     check_free(out)
-    source = load(data)
+    source = options.load(data, None, text, label, how.read(heads).training)
 
     from likra.generation import Contrast, Decoding
     from likra.training.config import TrainingConfig

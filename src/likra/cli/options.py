@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +19,7 @@ from rich.table import Table
 from likra.utils import parallel
 
 if TYPE_CHECKING:
+    from likra.data.sources import Source
     from likra.hub.kept import KeptTables
     from likra.hub.saved import Saved
     from likra.likra import Likra
@@ -110,6 +111,18 @@ Template = Annotated[
         "a message in the tokenizer's chat template. Or qa, plain, verbatim, cloze, truthfulqa, empty. "
         "[default: the data's own; but for heads that learned options or chat, theirs]",
     ),
+]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        "--text",
+        metavar="FIELD",
+        help="Of a table of texts and labels: the column (or JSON field) of the text. Its labels are the choices. "
+        "[default: none; for heads that learned such a table, theirs]",
+    ),
+]
+Label = Annotated[
+    str | None, typer.Option("--label", metavar="FIELD", help="Of such a table: the column of the right label.")
 ]
 Shots = Annotated[int, typer.Option(min=0, help="Solved training questions shown before each question.")]
 SampledShots = Annotated[
@@ -272,6 +285,31 @@ def opens_heads(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = own.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*kept, *added)}
     return run
+
+
+def columns(text: str | None, label: str | None) -> tuple[str, str] | None:
+    """The columns that --text and --label name, if they do."""
+    from likra.errors import InputError
+
+    if text is not None and label is not None:
+        return text, label
+    if text is not None or label is not None:
+        raise InputError("--text and --label name the two columns of a table; give both, or neither.")
+    return None
+
+
+def load(
+    data: str,
+    template: str | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> "Source":
+    """What --data, --template, --text and --label name; `training` is that of the heads that are judged on it."""
+    from likra.data.sources import load_for
+
+    columns(text, label)
+    return load_for(data, training or {}, template, text=text, label=label)
 
 
 def numbers(option: str, text: str) -> tuple[int, ...]:

@@ -82,6 +82,8 @@ def _command(name: str) -> TyperCommand:
             int | None, typer.Option(min=1, help="Evaluate on so many test questions, drawn once. [default: all]")
         ] = None,
         template: options.Template = None,
+        text: options.Text = None,
+        label: options.Label = None,
         shots: options.Shots = 0,
         lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
         batch_size: Annotated[int, typer.Option(min=1, help="Examples per head and step.")] = 8,
@@ -121,7 +123,16 @@ def _command(name: str) -> TyperCommand:
         if not trust_remote_code:
             del loading["trust_remote_code"]
         tasks = tuple(
-            Task(model, source, loading, limit=limit, shots=shots, style=template, memory=options.in_bytes(memory))
+            Task(
+                model,
+                source,
+                loading,
+                limit=limit,
+                shots=shots,
+                style=template,
+                columns=options.columns(text, label),
+                memory=options.in_bytes(memory),
+            )
             for source in dict.fromkeys(data)
             for model in dict.fromkeys(models)
         )

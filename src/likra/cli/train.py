@@ -43,6 +43,8 @@ def train(
         int | None, typer.Option(min=1, help="Use only so many training questions, drawn by --seed.")
     ] = None,
     template: options.Template = None,
+    text: options.Text = None,
+    label: options.Label = None,
     shots: options.Shots = 0,
     lr: Annotated[
         float, typer.Option(help="Learning rate of Adam. Small models and small data want more, such as 1e-3.")
@@ -106,7 +108,7 @@ def train(
 
     check_free(out)
     check_model(model)
-    source = load(data, template)
+    source = options.load(data, template, text, label)
     unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
 
     parallel.start()

@@ -2,22 +2,31 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 from likra.data.canonical import canonical
 from likra.data.overlap import digest
 from likra.data.question import Question
-from likra.data.sources import Source, in_style_of, load
+from likra.data.sources import Source, in_style_of, load_for, with_labels
 from likra.data.templates import Prompter, template
 from likra.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 
-def loaded(data: Any) -> Any:
-    """A source by its name; all else as it is."""
-    return load(data) if isinstance(data, str) else data
+def loaded(data: Any, facts: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """A source by its name, and a table with the labels that adapters learned; all else as it is.
+
+    Args:
+        data: What a user gave.
+        facts: What the adapters were trained on, where they are judged (`likra.data.sources.load_for`).
+    """
+    if isinstance(data, str):
+        return load_for(data, facts)
+    columns = facts.get("columns")
+    return with_labels(data, columns["labels"]) if isinstance(data, Source) and columns else data
 
 
 class Selection(TypedDict, total=False):

@@ -41,8 +41,8 @@ class Question:
     choices: tuple[str, ...]
     answer: int | None = None
     group: str | None = None
-    before: tuple[Turn, ...] = ()
-    state: str = ""
+    before: tuple[Turn, ...] = field(default=(), repr=False)
+    state: str = field(default="", repr=False)
     where: str = field(default="", compare=False, repr=False)
 
     @property

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from likra.data.canonical import composed
@@ -39,7 +39,7 @@ class TrainingSet:
         pairs: adapter (`positive`, `negative`) -> its examples, as tokens.
         style: The prompt template that words them.
         facts: What is kept of them with the adapters: source, kind of negatives, shots, limit, how many there are, and
-            a sketch of what they ask (`likra.data.overlap`).
+            a sketch of what they ask (`likra.data.overlap`); of a table its fields and labels.
     """
 
     pairs: dict[str, list[TokenizedExample]]
@@ -111,6 +111,8 @@ class TrainingSet:
             "examples": {adapter: len(found) for adapter, found in pairs.items()},
             "prompts_cut": {adapter: sum(pair.cut > 0 for pair in found) for adapter, found in pairs.items()},
         }
+        if isinstance(data, Source) and data.columns:
+            facts["columns"] = asdict(data.columns) | {"labels": list(data.columns.labels)}
         return cls(pairs, style, facts)
 
 

@@ -18,14 +18,19 @@ from likra.errors import InputError
 logger = logging.getLogger(__name__)
 
 
-def collect(name: str, records: Iterable[Located]) -> Source:
+def collect(name: str, records: Iterable[Located], form: Form | None = None) -> Source:
     """The source that some records make.
+
+    Args:
+        name: Its name.
+        records: The records, each with its place.
+        form: What they are; None: what their fields tell.
 
     Raises:
         InputError: A record is of no known form or breaks its form's rules, two records are of different forms, or
             nothing can be used.
     """
-    source, found, unpaired = _read(name, records)
+    source, found, unpaired = _read(name, records, form)
     if unpaired:
         splits, examples = [split for split, _ in unpaired], [example for _, example in unpaired]
         source.examples, source.hashed = _parts(examples, splits), not any(splits)
@@ -58,7 +63,9 @@ def _parts(items: Sequence[_Item], splits: Sequence[str | None]) -> dict[str, li
 _Found = tuple[str, str | None, Question | Open]
 
 
-def _read(name: str, records: Iterable[Located]) -> tuple[Source, list[_Found], list[tuple[str | None, Example]]]:
+def _read(
+    name: str, records: Iterable[Located], given: Form | None
+) -> tuple[Source, list[_Found], list[tuple[str | None, Example]]]:
     """A source without questions yet, and the questions as they were read; of unpaired data the examples."""
     forms: dict[frozenset[str], Form] = {}
     source: Source | None = None
@@ -66,7 +73,7 @@ def _read(name: str, records: Iterable[Located]) -> tuple[Source, list[_Found], 
     unpaired: list[tuple[str | None, Example]] = []
     for where, split, record in records:
         keys = frozenset(record)
-        form = forms.get(keys)
+        form = given or forms.get(keys)
         if form is None or not form.fits(record):
             form = forms[keys] = recognise(record, where)
         if source is None:

@@ -13,12 +13,18 @@ from likra.data.sources.text_file import text_of
 from likra.errors import InputError
 
 
-def csv_records(path: Path) -> Iterator[tuple[str, Record]]:
+def csv_records(path: Path, names: Sequence[str] = ()) -> Iterator[tuple[str, Record]]:
+    """The records of a CSV file, with the lines where they end.
+
+    Args:
+        path: The file.
+        names: Fields that are known to be there, which are read as text.
+    """
     csv.field_size_limit(2**31 - 1)
     text = text_of(path)
     named = re.match('"?sep=(.)"?\n', text, re.IGNORECASE)  # a spreadsheet's own note
     body = text[named.end() :] if named else text
-    reader = csv.reader(io.StringIO(body, newline=""), delimiter=named[1] if named else _delimiter(text))
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=named[1] if named else _delimiter(text, names))
     try:
         # A spreadsheet writes a blank line as one of empty cells.
         rows = [(f"{path}, line {reader.line_num + bool(named)}", row) for row in reader if any(row)]
@@ -26,7 +32,7 @@ def csv_records(path: Path) -> Iterator[tuple[str, Record]]:
         raise InputError(f"{path}, line {reader.line_num + bool(named)}: is not CSV ({error}); fix it.") from None
     if not rows:
         return
-    if _is_mmlu(rows[0][1]):
+    if _is_mmlu(rows[0][1]) and not any(name in rows[0][1] for name in names):
         for where, row in rows:
             if len(row) != len(rows[0][1]):
                 raise InputError(f"{where}: has {len(row)} values, but the first line has {len(rows[0][1])}; fix it.")
@@ -45,10 +51,16 @@ def csv_records(path: Path) -> Iterator[tuple[str, Record]]:
                 "the line, or separate the values by commas."
             )
         unpaired = "completion" in header
-        yield where, {key: _csv_value(key, value, where, unpaired) for key, value in zip(header, row, strict=True)}
+        yield (
+            where,
+            {
+                key: value if key in names else _csv_value(key, value, where, unpaired)
+                for key, value in zip(header, row, strict=True)
+            },
+        )
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(text: str, names: Sequence[str]) -> str:
     """The separator of a CSV file: the one of those that spreadsheets write that fits the header best."""
 
     head = text[:100_000]  # enough for a first line
@@ -60,7 +72,12 @@ def _delimiter(text: str) -> str:
             return []
 
     marks = (",", ";", "\t", "|")
-    return max(marks, key=lambda mark: (count_known(first(mark)), _is_mmlu(first(mark))))  # the first of equals
+
+    def fits(mark: str) -> tuple[int, int, bool]:
+        header = [name.strip() for name in first(mark)]
+        return sum(name in header for name in names), count_known(header), _is_mmlu(header)
+
+    return max(marks, key=fits)  # the first of equals
 
 
 def _is_mmlu(row: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 """Records of a file or a folder of files: JSONL, JSON, CSV or Parquet."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from likra.data.forms import Record
@@ -35,7 +36,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
 
 
-def folder_records(folder: Path) -> Iterator[Located]:
+def folder_records(folder: Path, names: Sequence[str] = ()) -> Iterator[Located]:
     """The records of a folder's files; the names of files or inner folders tell the splits."""
     splits = _parts(folder)
     if not splits:
@@ -48,12 +49,17 @@ def folder_records(folder: Path) -> Iterator[Located]:
         )
     for path, split in splits.items():
         for file in _files(path) if path.is_dir() else [path]:
-            yield from file_records(file, split)
+            yield from file_records(file, split, names)
 
 
-def file_records(path: Path, split: str | None) -> Iterator[Located]:
-    """The records of a file; a field `split` counts where no split is given."""
-    readers = {".jsonl": jsonl_records, ".json": json_records, ".csv": csv_records, ".parquet": _parquet}
+def file_records(path: Path, split: str | None, names: Sequence[str] = ()) -> Iterator[Located]:
+    """The records of a file; a field `split` counts where no split is given, and `names` are fields of text in CSV."""
+    readers: dict[str, Callable[[Path], Iterator[tuple[str, Record]]]] = {
+        ".jsonl": jsonl_records,
+        ".json": json_records,
+        ".csv": partial(csv_records, names=names),
+        ".parquet": _parquet,
+    }
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise InputError(f"{path}: files of type {path.suffix or 'none'} are not read; use {', '.join(SUFFIXES)}.")

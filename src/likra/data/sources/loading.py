@@ -2,15 +2,19 @@
 
 import difflib
 import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from likra.data.sources.benchmarks import HUB, arc_paper
 from likra.data.sources.collect import collect
-from likra.data.sources.files import file_records, folder_records, holds_data
+from likra.data.sources.files import Located, file_records, folder_records, holds_data
 from likra.data.sources.hub import hub_records
 from likra.data.sources.restyle import restyled
-from likra.data.sources.source import Source
+from likra.data.sources.source import Columns, Source
 from likra.data.sources.splits import split_of
+from likra.data.sources.table import table_form
 from likra.data.templates import template
 from likra.errors import InputError
 from likra.utils.embedded import embedded_questions
@@ -18,13 +22,23 @@ from likra.utils.embedded import embedded_questions
 logger = logging.getLogger(__name__)
 
 
-def load(source: str, style: str | None = None) -> Source:
+def load(
+    source: str,
+    style: str | None = None,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    labels: Sequence[str] = (),
+) -> Source:
     """Load the questions of a source.
 
     Args:
         source: The name of a benchmark (see `HUB`) or of an embedded source, `hf:owner/name[:configuration]`, or a
             file or folder (JSONL, JSON, CSV, Parquet) whose form is recognised by its fields.
         style: Prompt template, one of `likra.data.TEMPLATES`; default: that of the form.
+        text, label: The fields of a table of texts and labels, in place of a form: each text is a question, and the
+            labels are its choices.
+        labels: The labels that there are; default: all that the table has.
 
     Raises:
         InputError: The source is missing, of no known form, or has a record that breaks its form's rules; or the
@@ -34,9 +48,36 @@ def load(source: str, style: str | None = None) -> Source:
     >>> source.style, len(source.questions["test"])
     ('qa', 240)
     """
+    if (text is None) != (label is None):
+        raise InputError("text and label name the two fields of a table; give both, or neither.")
+    columns = None if text is None or label is None else Columns(text, label, tuple(sorted(labels)))
+    return _loaded(source, style, columns)
+
+
+def load_for(source: str, facts: Mapping[str, Any], style: str | None = None, **columns: str | None) -> Source:
+    """A source as adapters are judged on it: a table has the labels that they learned, and the fields, if it has them.
+
+    Args:
+        source, style: As `load` takes them.
+        facts: What the adapters were trained on (`TrainingSet.facts`).
+        **columns: `text` and `label`, as `load` takes them.
+
+    Raises:
+        InputError: As `load`; or a label is not among those that they learned.
+    """
+    learned = (
+        Columns(**facts["columns"] | {"labels": tuple(facts["columns"]["labels"])}) if facts.get("columns") else None
+    )
+    if learned is None or any(columns.values()):
+        return load(source, style, **columns, labels=learned.labels if learned else ())
+    return _loaded(source, style, learned, only_where_they_fit=True)
+
+
+def _loaded(source: str, style: str | None, columns: Columns | None, only_where_they_fit: bool = False) -> Source:
+    """What a name stands for, as `_load` gives it, in the style that a user chose."""
     if style is not None:
         template(style)
-    found = _load(source)
+    found = _load(source, columns, only_where_they_fit)
     known = {question.asked for question in found.questions.get("train", [])}
     for split, questions in found.questions.items():
         repeated = 0 if split == "train" else sum(question.asked in known for question in questions)
@@ -51,25 +92,44 @@ def load(source: str, style: str | None = None) -> Source:
     return found if style is None else restyled(found, style)
 
 
-def _load(source: str) -> Source:
+def _load(source: str, columns: Columns | None = None, only_where_they_fit: bool = False) -> Source:
+    """What a name stands for.
+
+    Args:
+        source: The name.
+        columns: Fields of a table.
+        only_where_they_fit: Whether data without these fields is read in its own form.
+    """
+    given = columns is not None and not only_where_they_fit
+    if source.partition(":")[0] == "arc-paper" and not (given or holds_data(Path(source))):
+        return arc_paper(source)
+    if columns is None:
+        return collect(source, _records(source, ()))
+    records = list(_records(source, columns.names))
+    if only_where_they_fit and not all(columns.fit(record) for _, _, record in records):
+        return collect(source, records)
+    form, columns = table_form(source, records, columns)
+    return replace(collect(source, records, form), columns=columns)
+
+
+def _records(source: str, names: Sequence[str]) -> Iterator[Located]:
+    """The records that a name stands for; `names` are fields of text."""
     path = Path(source)
     named = source in embedded_questions() or source in HUB
     if named and holds_data(path):
         logger.warning("%s: is read from the folder of that name, not from likra's own source.", source)
-        return collect(source, folder_records(path))
+        return folder_records(path, names)
     if source in embedded_questions():
-        return collect(source, file_records(embedded_questions()[source], None))
-    if source.partition(":")[0] == "arc-paper":
-        return arc_paper(source)
+        return file_records(embedded_questions()[source], None, names)
     if source in HUB:
-        return collect(source, hub_records(HUB[source]))
+        return hub_records(HUB[source])
     if source.startswith("hf:"):
         repository, _, configuration = source[3:].partition(":")
-        return collect(source, hub_records(((repository, configuration or None),)))
+        return hub_records(((repository, configuration or None),))
     if path.is_dir():
-        return collect(source, folder_records(path))
+        return folder_records(path, names)
     if path.is_file():
-        return collect(source, file_records(path, split_of(path.stem)))
+        return file_records(path, split_of(path.stem), names)
     known = [*embedded_questions(), *HUB]
     meant = difflib.get_close_matches(source, known, 1)
     guess = f" (did you mean {meant[0]}?)" if meant else ""

@@ -4,10 +4,39 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from likra.data.forms import Record
 from likra.data.question import Example, Question
 from likra.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which fields of a table hold the text and its label.
+
+    Attributes:
+        text: Name of the field of the text.
+        label: Name of the field of the label.
+        labels: The choices, sorted; empty where they are those of the table itself.
+    """
+
+    text: str
+    label: str
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.text == self.label:
+            raise InputError(f"text and label are both the field {self.text!r}; name two fields.")
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The two fields."""
+        return self.text, self.label
+
+    def fit(self, record: Record) -> bool:
+        """Whether a record has both fields."""
+        return all(name in record for name in self.names)
 
 
 @dataclass
@@ -23,6 +52,7 @@ class Source:
         skipped: reason -> how many records were left out for it.
         chosen: Whether a user chose the style (`load(..., style=...)`).
         hashed: Whether the data names no splits, so that a hash of what is asked made them.
+        columns: The fields of a table of texts and labels (`load(..., text=..., label=...)`); None for other data.
 
     >>> source = Source("mine", "likra", "qa", {"test": [Question("1", "Which gas?", ("oxygen", "argon"), 0)]})
     >>> source.default_split, len(source.split(None)), source.unpaired, source.right_only
@@ -37,6 +67,7 @@ class Source:
     skipped: dict[str, int] = field(default_factory=dict)
     chosen: bool = False
     hashed: bool = False
+    columns: Columns | None = None
 
     @property
     def unpaired(self) -> bool:

@@ -53,6 +53,7 @@ class Task:
         unrelated: Source of `unrelated` negatives.
         reworded: Source that has the test questions, by id, with every choice reworded; None where there is none.
         style: Prompt template, in place of that of the data's form.
+        columns: The fields of the text and the label, where the data is a table of texts and labels.
         memory: Bytes that training and reading may take beside the model; None: a share of what is free.
         to: Other sources whose test questions the heads are judged on too (`elsewhere`).
         blind: Whether heads learn the answers with the question removed from their prompts.
@@ -68,6 +69,7 @@ class Task:
     unrelated: str = "world"
     reworded: str | None = None
     style: str | None = None
+    columns: tuple[str, str] | None = None
     memory: int | None = None
     to: tuple[str, ...] = ()
     blind: bool = False
@@ -88,7 +90,7 @@ class Task:
                 del named[name]
         if not self.blind:
             del named["blind"]
-        for name in ("style", "fold"):
+        for name in ("style", "fold", "columns"):
             if named[name] is None:
                 del named[name]
         return {
@@ -110,8 +112,8 @@ class Task:
         if how["device"]:
             named["loading"] = {**named["loading"], "device": how["device"]}
         named["to"] = tuple(named.get("to", ()))
-        if "fold" in named:
-            named["fold"] = tuple(named["fold"])
+        for name in {"fold", "columns"} & set(named):
+            named[name] = tuple(named[name])
         task = cls(**named, memory=how["memory"])
         if settings["content"] != task._content(settings["uses"]):
             raise InputError(f"{task.data} or {task.model}: is not what it was when this job was planned.")
@@ -122,12 +124,15 @@ class Task:
         read = [getattr(self, use) for use in uses if use != "to"]
         for name in (self.data, *read, *(self.to if "to" in uses else ())):
             if name:
-                digest.update(repr(sorted(_source(name).questions.items())).encode())
+                found = _source(name, None, self.columns if name in (self.data, *self.to) else None)
+                digest.update(repr(sorted(found.questions.items())).encode())
+                turns = [one.before for some in found.questions.values() for one in some if one.before]
+                digest.update(repr(turns).encode() if turns else b"")
         return digest.hexdigest()[:16]
 
     @property
     def source(self) -> Source:
-        return _source(self.data, self.style)
+        return _source(self.data, self.style, self.columns)
 
     def base(self) -> "Base":
         """The model; kept in memory for the next job."""
@@ -299,8 +304,9 @@ def as_train_reads(examples: Sequence[list[Example]], seed: int) -> list[list[Ex
 
 
 @lru_cache(maxsize=16)
-def _source(name: str, style: str | None = None) -> Source:
-    return load(name, style)
+def _source(name: str, style: str | None = None, columns: tuple[str, str] | None = None) -> Source:
+    text, label = columns or (None, None)
+    return load(name, style, text=text, label=label)
 
 
 @lru_cache(maxsize=1)
