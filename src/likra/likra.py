@@ -41,6 +41,7 @@ from likra.scoring.calibration_error import CalibrationRecord, calibrate_on
 from likra.scoring.candidates import Candidate
 from likra.scoring.config import Scoring
 from likra.scoring.cross_validation import CrossValidation
+from likra.scoring.cross_verification import CrossVerification
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.judge import Judge
 from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE, Likelihoods
@@ -288,12 +289,16 @@ class Likra:
 
     @alone_with_base
     def cross_validate(
-        self, data: str | Source | Sequence[Question], *, runtime: Runtime = RUNTIME, **how: Unpack[Folding]
-    ) -> CrossValidation:
-        """Judge every question once, by heads that learned from other folds; this Likra stays as it is.
+        self,
+        data: str | Source | Sequence[Question] | Sequence[Example],
+        *,
+        runtime: Runtime = RUNTIME,
+        **how: Unpack[Folding],
+    ) -> CrossValidation | CrossVerification:
+        """Judge every record once, by heads that learned from other folds; this Likra stays as it is.
 
         Args:
-            data: A source's name, a loaded source (all of its questions are used), or questions.
+            data: A source's name, a loaded source, questions, or unpaired examples.
             runtime: Memory, cache and progress.
             **how: folds, learning_rates, epochs, ... (`likra.training.cross_validation.cross_validate`).
         """

@@ -8,10 +8,13 @@ from likra.data.few_shot import loaded
 from likra.data.overlap import sketch
 from likra.data.question import Question
 from likra.data.sources import Source
+from likra.data.unpaired import is_unpaired
+from likra.errors import InputError
 from likra.likra import ROLES, Likra
 from likra.models.base import Base, base_of
 from likra.scoring.budget import check_error_budget
 from likra.scoring.calibration_error import calibrate
+from likra.scoring.cross_validation import CrossValidation
 from likra.scoring.tuning import NEEDS, Tuning
 from likra.training.config import TrainingConfig
 from likra.training.cross_validation import cross_validate
@@ -62,6 +65,8 @@ def tune(
     run, base, source = run or Run(runtime=Runtime()), base_of(model, None, **loading), loaded(data)
     usual = training_config or TrainingConfig()
     config = dataclasses.replace(usual, learning_rate=learning_rates[0], num_train_epochs=epochs[0])
+    if is_unpaired(source):
+        raise InputError("unpaired data (prompt, completion, label) cannot be tuned; cross-validate it, and fit heads.")
     style = source.style if isinstance(source, Source) else "qa"
     folded = dataclasses.replace(run, state=run.state and run.state / "folds")
     how: dict[str, Any] = {
@@ -72,9 +77,9 @@ def tune(
         "limit": limit,
     }
     both = ROLES["sft-likra"]
-    found = dataclasses.replace(
-        cross_validate(base, both, config, source, hidden=True, run=folded, **how), normalizations=("raw",)
-    )
+    found = cross_validate(base, both, config, source, hidden=True, run=folded, **how)
+    assert isinstance(found, CrossValidation)  # the data is not unpaired
+    found = dataclasses.replace(found, normalizations=("raw",))
     tuning = Tuning(found)
     setting = tuning.choice.setting
     assert setting.recipe  # heads are trained
@@ -83,7 +88,7 @@ def tune(
     weight = 1.0 if setting.weight is None else setting.weight
     likra = Likra.from_base(base, role=role, training_config=config, weight=weight, style=style)
     likra.fit(
-        found.table.questions,
+        found.likelihoods.questions,
         state=run.state and run.state / "heads",
         checkpoint_every=run.checkpoint_every,
         runtime=run.runtime,
@@ -91,14 +96,14 @@ def tune(
     likra.training |= {"data": source.name if isinstance(source, Source) else None, "tuning": tuning.as_json()}
     record = calibrate(
         tuning.scores_QC,
-        found.table.answers_Q,
+        found.likelihoods.answers_Q,
         "temperature",
         weight=weight,
         normalization=setting.normalization,
         style=likra.style,
         data=likra.training["data"],
         split="all, out of fold",
-        asked=sketch(found.table.questions),
+        asked=sketch(found.likelihoods.questions),
         error_budget=error_budget,
         groups=found.groups,
     )

@@ -92,9 +92,11 @@ def of(sft: list[int], likra: list[int], hidden: list[int]) -> Tuning:
         return np.array([[1.0, 0.0] if one else [0.0, 1.0] for one in right])
 
     found = made({Recipe(1e-3, 1): scores(sft)}, [n % 4 for n in range(len(sft))])
-    found.table.logprob_HQC[0] = 1000 * scores([0] * len(sft))  # the base is always wrong, far apart from all else
+    found.likelihoods.logprob_HQC[0] = 1000 * scores(
+        [0] * len(sft)
+    )  # the base is always wrong, far apart from all else
     # The ratio is that of `likra` at every weight: far apart from what the positive head says.
-    found.table.logprob_HQC[2] = 100 * (scores([1 - one for one in likra]))
+    found.likelihoods.logprob_HQC[2] = 100 * (scores([1 - one for one in likra]))
     table: CrossValidation = CrossValidation(
         found.tables, found.default, found.fold_Q, normalizations=("raw",), beside={"hidden": scores(hidden)}
     )

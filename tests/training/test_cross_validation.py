@@ -8,19 +8,22 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from likra import Likra, TrainingConfig
-from likra.data import Example, Question
+from likra.data import Example, Question, Source
 from likra.data.controls import control
-from likra.data.folds import folds_of
+from likra.data.folds import foldable, folds_of
 from likra.data.templates import Prompter
 from likra.errors import InputError
 from likra.models.base import Base
 from likra.scoring.accuracy import wilson
 from likra.scoring.cross_validation import CrossValidation, Recipe
+from likra.scoring.cross_verification import CrossVerification
 from likra.scoring.folds_interval import effective_count, fold_accuracy
 from likra.scoring.likelihoods import Floats, Likelihoods
 from likra.scoring.text_classifier import tfidf_scores
+from likra.scoring.verification import Verification
 from likra.training.cross_validation import cross_validate
 from likra.training.fit import Run
 from likra.training.trainer import Trainer
@@ -46,19 +49,19 @@ def test_every_question_is_judged_as_by_heads_trained_on_the_other_folds(base: B
         alone.fit([question for question, own in zip(asked, fold_Q, strict=True) if own != fold], runtime=QUIET)
         rows = np.flatnonzero(fold_Q == fold)
         table = alone.likelihoods([asked[row] for row in rows])
-        assert found.table.heads == table.heads
+        assert found.likelihoods.heads == table.heads
         width = table.tokens_QC.shape[1]
-        np.testing.assert_allclose(found.table.logprob_HQC[:, rows, :width], table.logprob_HQC, rtol=0, atol=1e-4)
-        np.testing.assert_array_equal(found.table.tokens_QC[rows, :width], table.tokens_QC)
+        np.testing.assert_allclose(found.likelihoods.logprob_HQC[:, rows, :width], table.logprob_HQC, rtol=0, atol=1e-4)
+        np.testing.assert_array_equal(found.likelihoods.tokens_QC[rows, :width], table.tokens_QC)
         alone.trained.remove()
-    assert found.table.questions == asked
+    assert found.likelihoods.questions == asked
     blind = Likra.from_base(base).base
     assert blind is base  # it was left without heads
     worded = control("blind", asked, Prompter("qa"))
     fresh = Likra.from_base(base, role="sft").fit(asked, runtime=QUIET)
     without = fresh.likelihoods(asked, worded).head("base")
     fresh.trained.remove()
-    np.testing.assert_allclose(found.beside["pmi"], found.table.head("base") - without, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.beside["pmi"], found.likelihoods.head("base") - without, rtol=0, atol=1e-4)
 
 
 def test_each_number_of_epochs_is_as_if_trained_for_it(base: Base, asked: list[Question]) -> None:
@@ -69,7 +72,45 @@ def test_each_number_of_epochs_is_as_if_trained_for_it(base: Base, asked: list[Q
         config = dataclasses.replace(CONFIG, num_train_epochs=number)
         own = cross_validate(base, HEADS, config, asked, folds=3, run=Run(runtime=QUIET))
         there = both.tables[Recipe(1e-3, number)]
-        np.testing.assert_allclose(there.logprob_HQC, own.table.logprob_HQC, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(there.logprob_HQC, own.likelihoods.logprob_HQC, rtol=0, atol=1e-4)
+
+
+def test_unpaired_records_are_judged_as_by_heads_trained_on_the_other_folds(base: Base) -> None:
+    """Also where right and wrong ones take different numbers of steps."""
+    items = [Example(f"Prompt {n % 9}.", f" answer {n}", n % 3 == 0) for n in range(27)]
+    found = Likra.from_base(base, training_config=CONFIG, style="verbatim").cross_validate(
+        items, folds=3, runtime=QUIET
+    )
+    assert isinstance(found, CrossVerification)
+    fold_N = np.array(folds_of(items, 3))
+    for fold in range(3):
+        alone = Likra.from_base(base, training_config=CONFIG, style="verbatim")
+        alone.fit([item for item, own in zip(items, fold_N, strict=True) if own != fold], runtime=QUIET)
+        rows = np.flatnonzero(fold_N == fold)
+        own = alone.evaluate([items[row] for row in rows], runtime=QUIET)
+        alone.trained.remove()
+        assert isinstance(own, Verification)
+        assert found.likelihoods.heads == own.likelihoods.heads
+        np.testing.assert_allclose(
+            found.likelihoods.logprob_HQC[:, rows], own.likelihoods.logprob_HQC, rtol=0, atol=1e-4
+        )
+        np.testing.assert_allclose(found.found.scores["pmi"][rows], own.scores["pmi"], rtol=0, atol=1e-4)
+    right_N = np.array([item.right for item in items])
+    assert list(found.methods) == ["base", "pmi", "tfidf", "sft", "base_likra", "likra"]
+    for method, scores_N in {**found.found.scores, "tfidf": found.tfidf_N}.items():
+        one = found.methods[method]
+        assert one.auroc.value == pytest.approx(roc_auc_score(right_N, scores_N))
+        assert one.auroc.low <= one.auroc.value <= one.auroc.high
+    known = found.as_json()
+    assert (known["records"], known["folds"]) == (27, 3)
+    assert set(known["methods"]["likra"]) == {"auroc", "average_precision", "accuracy", "brier", "ece"}
+
+
+def test_the_test_split_that_data_names_stays_out(base: Base, asked: list[Question]) -> None:
+    named = Source("quiz", "likra", "qa", {"train": asked[:6], "validation": asked[6:8], "test": asked[8:]})
+    assert foldable(named) == asked[:8]
+    assert foldable(dataclasses.replace(named, hashed=True)) == asked
+    assert foldable(Source("quiz", "likra", "qa", {"test": asked})) == asked
 
 
 def test_smaller_parts(base: Base, asked: list[Question]) -> None:

@@ -183,7 +183,7 @@ def evaluate(
         }
         found = cross_validation(heads, source, scoring, options.runtime(memory, cache=not no_cache), how, **recipe)
         if parallel.rank() == 0 and save_likelihoods:
-            found.table.save(save_likelihoods)
+            found.likelihoods.save(save_likelihoods)
         show_folds(found, source.name, more, json=json)
         return
     saved = how.read(heads)

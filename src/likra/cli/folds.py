@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from likra.cli import options
+from likra.cli import options, verification
 from likra.utils import parallel
 
 if TYPE_CHECKING:
     from likra.data.sources import Source
     from likra.scoring.config import Scoring
     from likra.scoring.cross_validation import CrossValidation
+    from likra.scoring.cross_verification import CrossVerification
     from likra.utils.runtime import Runtime
 
 
@@ -29,13 +30,16 @@ def cross_validation(
     seed: int | None,
     limit: int | None,
     more: int | None,
-) -> "CrossValidation":
+) -> "CrossValidation | CrossVerification":
     """Cross-validate heads on a base."""
-    from likra.data.folds import folds_of
+    from likra.data.folds import foldable, folds_of
+    from likra.errors import InputError
     from likra.utils.numbers import rates_of
 
     rates = rates_of("--try-lr", try_lr) if try_lr else []
-    folds_of(source.split("all")[:limit], folds)  # refuses before a model is loaded
+    folds_of(foldable(source)[:limit], folds)  # refuses before a model is loaded
+    if source.unpaired and (rates or more):
+        raise InputError("--try-lr, --more: are for questions with choices; this data is unpaired.")
     parallel.start()
     from likra.likra import Likra
     from likra.training.config import TrainingConfig
@@ -51,18 +55,22 @@ def cross_validation(
     return likra.cross_validate(source, runtime=runtime, learning_rates=rates, shares=shares, **how_judged)
 
 
-def show_folds(found: "CrossValidation", name: str, more: int | None, *, json: bool) -> None:
+def show_folds(found: "CrossValidation | CrossVerification", name: str, more: int | None, *, json: bool) -> None:
     """Print what was found, from the first process; and what to expect with so many more records."""
-    from likra.scoring.cross_validation import BESIDE_TITLES
+    from likra.scoring.cross_validation import BESIDE_TITLES, CrossValidation
+    from likra.scoring.cross_verification import CrossVerification
     from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
 
     if parallel.rank() > 0:
         return
     if json:
         known = found.as_json()
-        if more:
+        if isinstance(found, CrossValidation) and more:
             known["expected"] = {"more": more, **found.expected(more).as_accuracy()}
         options.echo_json(known)
+        return
+    if isinstance(found, CrossVerification):
+        _show_verification(found, name)
         return
     titles = METHOD_TITLES | BESIDE_TITLES
     table = Table(box=None, pad_edge=False)
@@ -100,5 +108,21 @@ def show_folds(found: "CrossValidation", name: str, more: int | None, *, json: b
             f"{titles[best]} by number of training records, in percent: {points}. With {more} more records expect "
             f"{100 * expected.value:.1f} ({100 * expected.low:.1f} to {100 * expected.high:.1f})."
         )
-    if rounding := found.table.rounding:
+    if rounding := found.likelihoods.rounding:
         console.print(rounding)
+
+
+def _show_verification(found: "CrossVerification", name: str) -> None:
+    """Print what was found of unpaired data."""
+    from likra.scoring.cross_validation import BESIDE_TITLES
+    from likra.scoring.verification import VERIFICATION_TITLES
+
+    verification.show_methods(found.methods, VERIFICATION_TITLES | BESIDE_TITLES)
+    console = options.console()
+    console.print("(in parentheses: 95% intervals over prompts, wider because folds share training records)")
+    console.print(
+        f"{found.found.count} records of {found.found.prompts} prompts of {name}, each judged by heads that learned "
+        f"from the other folds ({found.folds} folds). Accuracy: at thresholds that the other folds choose; calibration "
+        "error: of P(right) fitted to other prompts.",
+        markup=False,
+    )

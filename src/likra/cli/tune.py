@@ -29,6 +29,8 @@ def tune(
     ] = "1,3,5",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only so many records, drawn by --seed.")] = None,
     template: options.Template = None,
+    text: options.Text = None,
+    label: options.Label = None,
     error_budget: options.ErrorBudget = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds, the first weights, the draws and the order.")] = 0,
     json: options.Json = False,
@@ -48,8 +50,7 @@ def tune(
 
     A run that was killed goes on where it stopped when the same command is given again.
     """
-    from likra.data import load
-    from likra.data.folds import folds_of
+    from likra.data.folds import foldable, folds_of
     from likra.errors import InputError
     from likra.scoring.budget import check_error_budget
     from likra.utils.files import check_free, claimed, unfinished
@@ -63,8 +64,13 @@ def tune(
         raise InputError(f"--try-epochs {try_epochs}: must be 1 or more.")
     if error_budget is not None:
         check_error_budget(error_budget)
-    source = load(data, template)
-    folds_of(source.split("all")[:limit], folds)
+    source = options.load(data, template, text, label)
+    if source.unpaired:
+        raise InputError(
+            f"{source.name}: unpaired data (prompt, completion, label) cannot be tuned yet; `likra eval MODEL --folds "
+            "5` judges it, and `likra train` trains on it."
+        )
+    folds_of(foldable(source)[:limit], folds)
 
     from likra.training.config import TrainingConfig
     from likra.training.fit import Run

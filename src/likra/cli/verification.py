@@ -1,5 +1,6 @@
 """`likra eval` on unpaired data: what is printed of it."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -8,7 +9,7 @@ from likra.cli import options
 
 if TYPE_CHECKING:
     from likra.scoring.estimate import Estimate
-    from likra.scoring.verification import Verification
+    from likra.scoring.verification import Verification, Verified
 
 
 def as_json(result: "Verification", min_confidence: float | None, controls: bool) -> dict[str, Any]:
@@ -24,23 +25,30 @@ def as_json(result: "Verification", min_confidence: float | None, controls: bool
     return found
 
 
+def show_methods(
+    methods: "Mapping[str, Verified]", titles: "Mapping[str, str]", blind: "Mapping[str, Estimate] | None" = None
+) -> None:
+    """Print a table of methods, with what is known of them."""
+    columns = {"AUROC": "auroc", "average precision": "average_precision", "accuracy": "accuracy"}
+    columns |= {"Brier score": "brier", "calibration error": "ece"}
+    shown = {title: name for title, name in columns.items() if any(getattr(v, name) for v in methods.values())}
+    table = Table(box=None, pad_edge=False)
+    table.add_column("method")
+    for title in (*shown, *(["AUROC, blind"] if blind is not None else [])):
+        table.add_column(title, justify="right")
+    for method, one in methods.items():
+        row = [_with_interval(getattr(one, name)) for name in shown.values()]
+        row += [_with_interval(blind.get(method))] if blind is not None else []
+        table.add_row(titles[method], *row)
+    options.show_table(table)
+
+
 def show(result: "Verification", said: str, divided_by: str, min_confidence: float | None, controls: bool) -> None:
     """Print it for people."""
     from likra.scoring.verification import VERIFICATION_TITLES
 
     console = options.console()
-    columns = {"AUROC": "auroc", "average precision": "average_precision", "accuracy": "accuracy"}
-    columns |= {"Brier score": "brier", "calibration error": "ece"}
-    shown = {title: name for title, name in columns.items() if any(getattr(v, name) for v in result.methods.values())}
-    table = Table(box=None, pad_edge=False)
-    table.add_column("method")
-    for title in (*shown, *(["AUROC, blind"] if controls else [])):
-        table.add_column(title, justify="right")
-    for method, one in result.methods.items():
-        row = [_with_interval(getattr(one, name)) for name in shown.values()]
-        row += [_with_interval(result.blind.get(method))] if controls else []
-        table.add_row(VERIFICATION_TITLES[method], *row)
-    options.show_table(table)
+    show_methods(result.methods, VERIFICATION_TITLES, result.blind if controls else None)
     console.print("(in parentheses: 95% intervals over prompts)")
     console.print(
         f"{result.count} records of {result.prompts} prompts, {int(result.right_N.sum())} of them right ({said}), "

@@ -2,10 +2,26 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import cast
 
 from likra.data.canonical import canonical
 from likra.data.question import Example, Question
+from likra.data.sources import Source
 from likra.errors import InputError
+
+
+def foldable(source: Source) -> list[Question] | list[Example]:
+    """The records of a source that are judged in folds: all of data that names no splits, else not its test split.
+
+    Raises:
+        InputError: Its questions have no choices, or there are none.
+    """
+    if source.hashed:
+        return source.items("all")
+    parts = source.examples or source.questions
+    found = [split for split in ("train", "validation") if parts.get(split)]
+    some = [item for split in found for item in source.items(split)]
+    return cast(list[Question], some) if found else source.items("all")
 
 
 def folds_of(items: Sequence[Question] | Sequence[Example], folds: int, seed: int = 0) -> list[int]:

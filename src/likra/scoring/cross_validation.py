@@ -118,21 +118,22 @@ class CrossValidation:
         return int(self.fold_Q.max()) + 1
 
     @property
-    def table(self) -> Likelihoods:
+    def likelihoods(self) -> Likelihoods:
         """The table of the default recipe."""
         return self.tables[self.default]
 
     @cached_property
     def groups(self) -> list[str]:
         """Equal for records that ask the same."""
-        return [question.asked for question in self.table.questions]
+        return [question.asked for question in self.likelihoods.questions]
 
     @cached_property
     def credits(self) -> dict[str, Floats]:
         """method -> [Q] credit at the default setting, in the order in which methods are shown."""
         own = self._evaluation(self.default, self.weight, self.normalization).credits
         beside = {
-            name: credit(self.table.once(scores_QC), self.table.answers_Q) for name, scores_QC in self.beside.items()
+            name: credit(self.likelihoods.once(scores_QC), self.likelihoods.answers_Q)
+            for name, scores_QC in self.beside.items()
         }
         return {"base": own["base"], **beside, **own}
 
@@ -154,7 +155,7 @@ class CrossValidation:
     def points(self) -> list[Point]:
         """Accuracy of the best method against the number of training records, at the default setting."""
         all_but_one = round(len(self.fold_Q) * (self.folds - 1) / self.folds)
-        tables = dict(sorted({**self.smaller, all_but_one: self.table}.items()))
+        tables = dict(sorted({**self.smaller, all_but_one: self.likelihoods}.items()))
         return [
             Point(size, self._evaluation_of(table, self.weight, self.normalization).credits[self.best])
             for size, table in tables.items()
@@ -219,7 +220,7 @@ class CrossValidation:
             if method in self.credits:
                 settings = self._settings(method)
                 scores_SQC = np.stack([self.scores(method, setting) for setting in settings])
-                credit_SQ = np.stack([credit(scores_QC, self.table.answers_Q) for scores_QC in scores_SQC])
+                credit_SQ = np.stack([credit(scores_QC, self.likelihoods.answers_Q) for scores_QC in scores_SQC])
                 found[method] = settings, scores_SQC, credit_SQ
         return found
 

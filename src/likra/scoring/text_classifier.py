@@ -32,8 +32,6 @@ def tfidf_scores(learned: Sequence[Question], judged: Sequence[Question]) -> Flo
     >>> bool(scores[0, 0] > scores[0, 1])
     True
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to load
-
     if shared_choices([*learned, *judged]) is None:
 
         def texts(questions: Sequence[Question]) -> list[str]:
@@ -43,8 +41,27 @@ def tfidf_scores(learned: Sequence[Question], judged: Sequence[Question]) -> Flo
         def texts(questions: Sequence[Question]) -> list[str]:
             return [question.text for question in questions]
 
-    words = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 2))
+    words = _words()
     return classifier_scores(learned, judged, words.fit_transform(texts(learned)), words.transform(texts(judged)))
+
+
+def tfidf_lone(learned: Sequence[str], right: Sequence[bool], judged: Sequence[str]) -> Floats:
+    """[N] log-odds that each text (a prompt with its completion) is right, by a binary logistic regression on TF-IDF.
+
+    >>> found = tfidf_lone(["good work", "bad work"], [True, False], ["good idea", "bad idea"])
+    >>> bool(found[0] > found[1])
+    True
+    """
+    words = _words()
+    fitted = _fitted(words.fit_transform(learned), list(right), "balanced", scaled=False)
+    odds_N: Floats = fitted.decision_function(words.transform(judged))
+    return odds_N
+
+
+def _words() -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to load
+
+    return TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 2))
 
 
 def classifier_scores(

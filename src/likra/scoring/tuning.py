@@ -86,7 +86,7 @@ class Tuning:
     def _credit(self, method: str) -> Floats:
         if method not in self.found.chosen:
             return self.found.credits[method]
-        return credit(self.found.chosen[method].scores_QC, self.found.table.answers_Q)
+        return credit(self.found.chosen[method].scores_QC, self.found.likelihoods.answers_Q)
 
     def as_json(self) -> dict[str, Any]:
         return {

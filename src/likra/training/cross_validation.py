@@ -6,24 +6,27 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
 from likra.data.controls import BLIND, control, has_controls
-from likra.data.folds import folds_of, shared_choices
-from likra.data.question import Question
+from likra.data.folds import foldable, folds_of, shared_choices
+from likra.data.question import Example, Question
 from likra.data.sources import Source, in_style_of
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
+from likra.data.unpaired import LoneCandidates, is_unpaired
 from likra.engine.hidden_states import hidden_states
 from likra.engine.loglikelihood import encode_question, score
 from likra.errors import InputError
 from likra.models.base import Base
 from likra.models.stack import HeadStack
 from likra.scoring.cross_validation import CrossValidation, Recipe, joined
-from likra.scoring.likelihoods import BASE, NEGATIVE, Floats, Ints, Likelihoods
-from likra.scoring.text_classifier import classifier_scores, tfidf_scores
+from likra.scoring.cross_verification import CrossVerification
+from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE, Floats, Ints, Likelihoods
+from likra.scoring.text_classifier import classifier_scores, tfidf_lone, tfidf_scores
+from likra.scoring.verification import Verification
 from likra.training.config import TrainingConfig
 from likra.training.dataset import TrainingSet, drawn
 from likra.training.fit import Run, untrained
@@ -55,7 +58,7 @@ def cross_validate(
     base: Base,
     adapters: Sequence[str],
     config: TrainingConfig,
-    data: Source | Sequence[Question],
+    data: Source | Sequence[Question] | Sequence[Example],
     *,
     folds: int = 5,
     learning_rates: Sequence[float] = (),
@@ -69,7 +72,7 @@ def cross_validate(
     hidden: bool = False,
     shares: Sequence[float] = (),
     run: Run | None = None,
-) -> CrossValidation:
+) -> CrossValidation | CrossVerification:
     """Judge every record once, by heads that learned from the other folds (`likra.data.folds.folds_of`).
 
     The heads of all folds are one stack, and end as they would alone (`Trainer`). Each learning rate has a stack of its
@@ -79,7 +82,8 @@ def cross_validate(
         base: The base; it carries no heads.
         adapters: `positive`, `negative`, or both.
         config: How they are trained; its learning rate and its epochs stand for all, unless others are chosen.
-        data: A source, of which all questions of all splits are used, or questions.
+        data: A source (of data that names no splits all records are used, else not its test split), questions, or
+            unpaired examples.
         folds: How many folds; drawn by the configuration's seed.
         learning_rates: What to try beside the configuration's.
         epochs: Numbers of epochs to try beside the configuration's; they need a constant learning rate.
@@ -98,13 +102,17 @@ def cross_validate(
     run = run or Run()
     if isinstance(data, Source):
         data = in_style_of(data, style)
-        style, questions = data.style, data.split("all")
+        style, items = data.style, foldable(data)
     else:
-        questions = list(data)
-    questions = drawn(questions, limit, config.seed)
-    plan = _Plan(
-        base, tuple(adapters), questions, np.array(folds_of(questions, folds, config.seed)), style, run, hidden
-    )
+        items = cast(list[Question], list(data))
+    items = drawn(items, limit, config.seed)
+    lone = LoneCandidates.of(cast(list[Example], items), style) if is_unpaired(items) else None
+    if lone and (learning_rates or epochs or shares or hidden):
+        raise InputError("unpaired data (prompt, completion, label) is judged at one recipe; give no others.")
+    asked = lone.questions if lone else cast(list[Question], items)
+    prompter = lone.prompter if lone else Prompter(style)
+    fold_Q = np.array(folds_of(items, folds, config.seed))
+    plan = _Plan(base, tuple(adapters), items, asked, prompter, fold_Q, style, run, hidden)
     default = Recipe(config.learning_rate, config.num_train_epochs)
     rates = sorted({default.learning_rate, *learning_rates})
     numbers = sorted({default.num_train_epochs, *epochs})
@@ -125,7 +133,9 @@ def cross_validate(
             else:
                 some = plan.learned(negatives, unrelated, config.seed, share)
                 [table] = plan.tried(here, [config.num_train_epochs], some, shown, f"{share:g}-").values()
-                smaller[round(share * len(questions) * (folds - 1) / folds)] = table
+                smaller[round(share * len(items) * (folds - 1) / folds)] = table
+    if lone:
+        return plan.verification(tables[default], lone, weight, normalization)
     beside = plan.beside(tables[default])
     return CrossValidation(tables, default, plan.fold_Q, weight, normalization, beside=beside, smaller=smaller)
 
@@ -141,7 +151,9 @@ class _Plan:
 
     base: Base
     adapters: tuple[str, ...]
+    items: list[Question] | list[Example]
     questions: list[Question]
+    prompter: Prompter
     fold_Q: Ints
     style: str
     run: Run
@@ -160,8 +172,8 @@ class _Plan:
         return np.flatnonzero(self.fold_Q == fold)
 
     def rest(self, fold: int) -> list[Question]:
-        """What a fold's heads learn from."""
-        return [question for question, own in zip(self.questions, self.fold_Q, strict=True) if own != fold]
+        """What a fold's heads learn from; of unpaired data examples."""
+        return [cast(Question, item) for item, own in zip(self.items, self.fold_Q, strict=True) if own != fold]
 
     def learned(
         self, negatives: str, unrelated: Sequence[str], seed: int, share: float = 1.0
@@ -173,7 +185,7 @@ class _Plan:
             for fold in self.folds
             for rest in [self.rest(fold)]
             for adapter, pairs in TrainingSet.of(
-                self.base, self.adapters, rest, limit=max(1, round(share * len(rest))), **how
+                self.base, self.adapters, rest, limit=None if share == 1 else max(1, round(share * len(rest))), **how
             ).pairs.items()
         }
 
@@ -252,7 +264,7 @@ class _Plan:
         rows, columns = self.rows(fold), [BASE, *(name.partition("-")[2] for name in names)]
         if kept and kept.exists():
             return rows, columns, Likelihoods.load(kept)
-        table = self._score(stack, [self.questions[row] for row in rows], Prompter(self.style), (BASE, *names))
+        table = self._score(stack, [self.questions[row] for row in rows], self.prompter, (BASE, *names))
         if kept:
             table.save(kept)
         return rows, columns, table
@@ -273,18 +285,36 @@ class _Plan:
         """
         found: dict[str, Floats] = {}
         if has_controls(self.style):
-            blind = control(BLIND, self.questions, Prompter(self.style))
+            blind = control(BLIND, self.questions, self.prompter)
             found["pmi"] = table.head(BASE) - self._score(None, self.questions, blind, (BASE,)).head(BASE)
         found["tfidf"] = self._classified(lambda fold, learned, judged: tfidf_scores(learned, judged))
         if self.hidden:
             found["hidden"] = self._of_hidden_states()
         return found
 
+    def verification(
+        self, table: Likelihoods, lone: LoneCandidates, weight: float, normalization: str
+    ) -> CrossVerification:
+        """What is found of unpaired data."""
+        table.meta["labels"] = list(lone.labels)
+        alone = self._score(None, self.questions, lone.alone, (BASE,))
+        alone.meta["labels"] = list(lone.labels)
+        texts = [f"{question.text}\n{question.choices[0]}" for question in self.questions]
+        tfidf_N = np.full(len(texts), np.nan)
+        for fold in self.folds:
+            own_N = self.fold_Q == fold
+            learned = [text for text, own in zip(texts, own_N, strict=True) if not own]
+            right = [right for right, own in zip(lone.labels, own_N, strict=True) if not own]
+            tfidf_N[own_N] = tfidf_lone(learned, right, [text for text, own in zip(texts, own_N, strict=True) if own])
+        positive, negative = (name if name in self.adapters else None for name in (POSITIVE, NEGATIVE))
+        found = Verification(table, alone, positive, negative, weight, normalization)
+        return CrossVerification(found, self.fold_Q, tfidf_N)
+
     def _of_hidden_states(self) -> Floats:
         """Scores [Q, C] of a logistic regression on the base's hidden states: of what is asked, where questions share
         their choices (the mean over its tokens); else of each candidate (at its last token)."""
         classes = shared_choices(self.questions) is not None
-        encoded = [encode_question(self.base, question, Prompter(self.style)) for question in self.questions]
+        encoded = [encode_question(self.base, question, self.prompter) for question in self.questions]
         read = [pairs[0].context for pairs in encoded] if classes else [p.inputs for pairs in encoded for p in pairs]
         states_ND = hidden_states(self.base, read, mean=classes)
         owner_N = np.arange(len(encoded)) if classes else np.repeat(range(len(encoded)), [len(p) for p in encoded])
