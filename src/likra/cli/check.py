@@ -98,7 +98,7 @@ def check(
 def _show(kept: "Kept", record: "CalibrationRecord") -> None:
     console = options.console()
     automation = record.automation
-    console.print(f"From a confidence of {kept.automated.threshold:.4f} on, {kept.automated.share.count} questions:")
+    console.print(f"From a confidence of {kept.automated.threshold:.4f} on, of {kept.automated.share.count}:")
     console.print(f"  {kept.automated.sentence}")
     if automation and automation.average:
         console.print(f"  when it was chosen ({automation.decisions} questions): {automation.average.sentence}")

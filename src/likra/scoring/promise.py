@@ -46,10 +46,11 @@ class Kept:
         allowed, twice = f"{100 * self.budget:g}%", f"{100 * min(1.0, 2 * self.budget):g}%"
         if not self.holds:
             return f"The promise no longer holds: the error is above {allowed} beyond chance (p = {self.p_value:.2g})."
+        if not self.automated.error.count:
+            return "Too few to tell: nothing is automated."
         found = f"an error of {twice} would be found with a probability of {self.power:.2f}"
         if not self.enough:
-            count = self.automated.error.count or 0
-            return f"Too few to tell: with {count} automated decisions, {found}."
+            return f"Too few to tell: with {self.automated.error.count} automated, {found}."
         return f"No sign that the error is above {allowed} (p = {self.p_value:.2g}; {found})."
 
     def as_json(self) -> dict[str, Any]:
