@@ -17,6 +17,7 @@ from likra.data.forms.conversations import (
     TURNS_PAIRS,
     UNPAIRED_TURNS,
 )
+from likra.data.forms.decision_records import DECISIONS
 from likra.data.forms.fields import identity_of
 from likra.data.forms.form import FORMS, MEANINGS, Form, Open, Record, Unusable, register
 from likra.data.forms.hellaswag import HELLASWAG
@@ -29,7 +30,7 @@ from likra.data.forms.winogrande import WINOGRANDE
 
 # In the order in which they are tried.
 FORMS += [OFFICIAL_ARC, HUB_ARC, OPENBOOKQA, HELLASWAG, WINOGRANDE, TRUTHFULQA, BLIMP]
-FORMS += [TURNS_PAIRS, SHARED_TURNS, UNPAIRED_TURNS, PROMPTED_TURNS]
+FORMS += [DECISIONS, TURNS_PAIRS, SHARED_TURNS, UNPAIRED_TURNS, PROMPTED_TURNS]
 FORMS += [PREFERENCE_PAIRS, UNPAIRED, OWN, OPTIONS, LETTERED, MEDMCQA, SCIQ, RIGHT_ANSWERS, RIGHT_COMPLETIONS]
 FORMS += [CONVERSATIONS, SHAREGPT, IMPLICIT_PROMPT]
 

@@ -51,7 +51,8 @@ class Form:
         name: Its name in messages.
         fields: The fields that a record must have, dots for nested ones; shown when a file fits no form.
         style: The prompt style that its benchmark uses.
-        read: Turns a record into a Question, into an Open one, or, where the data is unpaired, into an Example.
+        read: Turns a record into a Question, into an Open one, or, where the data is unpaired, into an Example. A
+            record of several questions gives a list of them, with an `Unusable` for each that is skipped and counted.
         when: What else tells its records from those of another form with the same fields; None: nothing.
 
     >>> form = Form("pairs", ("ask", "good", "bad"), "qa", lambda record: None)
@@ -62,7 +63,7 @@ class Form:
     name: str
     fields: tuple[str, ...]
     style: str
-    read: Callable[[Record], Question | Open | Example]
+    read: "Callable[[Record], Question | Open | Example | list[Question | Unusable]]"
     when: Callable[[Record], bool] | None = None
 
     def fits(self, record: Record) -> bool:

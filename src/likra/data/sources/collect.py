@@ -80,25 +80,28 @@ def _read(
             source = Source(name, form.name, form.style)
         if form.name != source.form:
             raise InputError(f"{where}: is of the form {form.name}, but the records before it are {source.form}.")
-        try:
-            item = _item(form, record, where)
-        except Unusable as error:
-            source.skipped[str(error)] = source.skipped.get(str(error), 0) + 1
-            continue
-        if isinstance(item, Example):
-            unpaired.append((split, replace(item, where=where)))
-        else:
-            found.append((where, split, item))
+        for item in _items(form, record, where):
+            if isinstance(item, Unusable):
+                source.skipped[str(item)] = source.skipped.get(str(item), 0) + 1
+            elif isinstance(item, Example):
+                unpaired.append((split, replace(item, where=where)))
+            else:
+                found.append((where, split, item))
     if source is None:
         raise InputError(f"{name}: holds no records; nothing can be learned from it.")
     return source, found, unpaired
 
 
-def _item(form: Form, record: Record, where: str) -> Question | Open | Example:
-    """One record as its form reads it; errors name the record."""
+def _items(form: Form, record: Record, where: str) -> list[Question | Open | Example | Unusable]:
+    """What a record holds, as its form reads it; errors name the record."""
     try:
-        item = form.read(record)
-        _check(item.question if isinstance(item, Open) else item)
+        read = form.read(record)
+        items: list[Question | Open | Example | Unusable] = [*read] if isinstance(read, list) else [read]
+        for item in items:
+            if not isinstance(item, Unusable):
+                _check(item.question if isinstance(item, Open) else item)
+    except Unusable as error:
+        return [error]
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     except UnicodeEncodeError:
@@ -107,7 +110,7 @@ def _item(form: Form, record: Record, where: str) -> Question | Open | Example:
         raise InputError(
             f"{where}: its fields are not as the form {form.name} has them ({type(error).__name__}: {error})."
         ) from None
-    return item
+    return items
 
 
 def _decided(found: Sequence[_Found]) -> list[Question]:
