@@ -229,7 +229,7 @@ def evaluate(
             lone.likelihoods.save(save_likelihoods)
             lone.alone.save(_beside(save_likelihoods, "alone"))
         if json:
-            typer.echo(jsonlib.dumps(verification.as_json(lone, min_confidence, controls) | {"split": judged}))
+            typer.echo(jsonlib.dumps({"split": judged} | verification.as_json(lone, min_confidence, controls)))
         else:
             verification.show(lone, said, NORMALIZATIONS[normalization], min_confidence, controls)
         return
@@ -264,7 +264,7 @@ def evaluate(
         if controls:
             options.note(_of_shallow(result))
         calibrated = {"calibration": known.as_json()} if known else {}
-        typer.echo(jsonlib.dumps(result.as_json() | {"split": judged} | calibrated))
+        typer.echo(jsonlib.dumps({"split": judged} | result.as_json() | calibrated))
         return
     _show(result, said, NORMALIZATIONS[normalization])
     if known:

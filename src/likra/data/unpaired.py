@@ -78,7 +78,7 @@ class LoneCandidates:
             **others: What few-shot examples are asked for; there can be none.
 
         Raises:
-            InputError: Few-shot examples are asked for, or there are no such records.
+            InputError: Few-shot examples are asked for, there are no such records, or they are all right, or all wrong.
         """
         if any(others.values()):
             raise InputError("shots must be 0 for unpaired data, which has no solved questions to show.")
@@ -90,6 +90,7 @@ class LoneCandidates:
         else:
             items = list(data)
         judged = items[:limit]
+        check_both_kinds([example.right for example in judged])
         prompts = {example.asked for example in judged}
         others_of = [example for example in train if example.asked not in prompts]
         if len(others_of) > REFERENCE:
@@ -103,6 +104,15 @@ class LoneCandidates:
         prompter = LonePrompter(style, contexts=contexts)
         alone = replace(prompter, contexts=dict.fromkeys(contexts, ""))
         return cls(questions, tuple(one.right for one in examples), len(judged), prompter, alone)
+
+
+def check_both_kinds(labels: Sequence[bool]) -> None:
+    """Raise InputError unless some records are right and some are wrong."""
+    if len(set(labels)) < 2:
+        raise InputError(
+            f"the {len(labels)} records that are judged are all {'right' if all(labels) else 'wrong'}, and right ones are "
+            "compared with wrong ones; judge more records, or another split (all, if none of it trained the heads)."
+        )
 
 
 def is_unpaired(data: object) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from likra.data.canonical import canonical
 from likra.data.question import what_is_asked
+from likra.data.unpaired import check_both_kinds
 from likra.errors import InputError
 from likra.scoring.abstention import NO_PROBABILITY
 from likra.scoring.bootstrap import estimate
@@ -168,12 +169,7 @@ class Verification:
     @cached_property
     def _rankings(self) -> dict[str, tuple[Floats, Floats]]:
         """method -> AUROC and average precision, [1 + R] each."""
-        if len(set(self.right_N.tolist())) < 2:
-            kind = "right" if self.right_N.all() else "wrong"
-            raise InputError(
-                f"the {self.count} records that are judged are all {kind}; AUROC compares right ones with wrong ones. "
-                "Judge more records, or another split (split='all', if none of them trained the heads)."
-            )
+        check_both_kinds(self.likelihoods.meta["labels"])
         return {method: self._drawn.ranking(scores_N, self.right_N) for method, scores_N in self.scores.items()}
 
     @property
