@@ -1,4 +1,4 @@
-"""Cross-validation: its time beside that of its parts, and how often its interval holds the accuracy on fresh questions.
+"""Cross-validation: its time beside that of its parts, and how often its interval holds the accuracy on new questions.
 
     python benchmarks/folds.py time --model MODEL --data SOURCE --limit 200
     python benchmarks/folds.py coverage --draws 100 --records 60 --fresh 5000
@@ -72,7 +72,7 @@ def worded(world: World, place: int, seed: str) -> Question:
 
 
 def measure_coverage(asked: Any, config: TrainingConfig) -> None:
-    """How often intervals of cross-validations hold the accuracy of heads trained on all records, on fresh questions."""
+    """How often the intervals hold the accuracy of heads trained on all records, on fresh questions."""
     world = World()
     facts = len(world.facts)
     base = load_base(asked.model)
