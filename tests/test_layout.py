@@ -95,7 +95,7 @@ def test_the_laboratory_is_built_in_order() -> None:
 #: Words of the laboratory that no file of the library may have as a part of a name or of a text.
 LAB_WORDS = re.compile(r"\b(likra\.lab|laboratory|study|studies|rivals?|demo)\b|`world`", re.IGNORECASE)
 #: Names of studies and rivals that are no words of the library's own, as whole strings.
-LAB_NAMES = {"world", "mechanism", "paraphrase", "distractors", "dpo", "nca", "kto", "pmi"}
+LAB_NAMES = {"world", "mechanism", "paraphrase", "distractors", "dpo", "nca", "kto"}
 #: Before Python 3.12 an f-string is a STRING, since then it has parts of its own.
 _WORDS = (tokenize.NAME, tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
 
@@ -115,7 +115,7 @@ def test_a_file_of_the_library_names_no_study_and_no_rival(path: Path, name: str
     """No identifier, string or comment has a word of `LAB_WORDS`, and no string is one of `LAB_NAMES`.
 
     The library has words of its own that are names of studies and rivals too: curve, models, likelihoods, weights,
-    negatives, coverage, scaling, calibration, generation, merged, reward. They are allowed.
+    negatives, coverage, scaling, calibration, generation, merged, reward, pmi. They are allowed.
     """
     for line, text in own_words(path):
         assert not LAB_WORDS.search(text), f"{path}:{line}: {text.strip()}"

@@ -9,16 +9,18 @@ Example:
 import dataclasses
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 
 from transformers import PreTrainedModel
 
 from likra.data import few_shot
-from likra.data.few_shot import Selection, loaded
-from likra.data.question import Example, Question
+from likra.data.few_shot import Data, Selection, loaded
+from likra.data.question import Question
 from likra.data.sources import Source
 from likra.data.templates import Prompter
+from likra.data.unpaired import LoneCandidates, is_unpaired
 from likra.engine import loglikelihood
 from likra.errors import InputError, StateError
 from likra.generation import writing
@@ -35,12 +37,14 @@ from likra.models.stack import HeadStack
 from likra.models.thread_lock import alone_with_base
 from likra.scoring.calibration import Calibration, check_calibration
 from likra.scoring.calibration_error import CalibrationRecord, calibrate_on
-from likra.scoring.candidates import Candidate, candidates
+from likra.scoring.candidates import Candidate
 from likra.scoring.config import Scoring
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.judge import Judge
 from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE, Likelihoods
+from likra.scoring.lone_calibration import calibrate_lone_on
 from likra.scoring.scores import READERS, check_weight, method_of
+from likra.scoring.verification import Verification
 from likra.training import provenance
 from likra.training.config import TrainingConfig
 from likra.training.dataset import Examples, TrainingSet
@@ -73,7 +77,8 @@ class Likra:
         style: Prompt template, one of `likra.data.TEMPLATES`.
         training_config: How they are trained.
         training, losses: What they were trained on (`TrainingSet.facts`), and the steps of the last `fit`.
-        calibration: What turns scores into probabilities; None before `calibrate`.
+        calibration, lone_calibration: What turns scores into probabilities, of the choices of a question and of a
+            candidate by itself; None before `calibrate`.
         evaluations: What `likra eval --record` found.
         revision: Their commit, where they were loaded from the hub.
     """
@@ -87,6 +92,7 @@ class Likra:
         self.training: dict[str, Any] = {}
         self.losses: list[Step] = []
         self.calibration: CalibrationRecord | None = None
+        self.lone_calibration: CalibrationRecord | None = None
         self.evaluations: list[dict[str, Any]] = []
         self.revision: str | None = None
 
@@ -165,13 +171,14 @@ class Likra:
         likra = cls(base, tuple(saved.folders), saved.training_config, weight=saved.weight, style=saved.style)
         likra.stack = read_stack(base, saved.folders, saved.adapt, saved.invocation_tokens)
         likra.training, likra.losses, likra.revision = saved.training, saved.losses, commit
-        likra.calibration, likra.evaluations = saved.calibration, saved.evaluations
+        likra.calibration, likra.lone_calibration = saved.calibration, saved.lone_calibration
+        likra.evaluations = saved.evaluations
         return likra
 
     @alone_with_base
     def fit(
         self,
-        data: str | Source | Sequence[Question] | Sequence[Example],
+        data: Data,
         *,
         state: Path | None = None,
         checkpoint_every: int = CHECKPOINT_EVERY,
@@ -181,7 +188,8 @@ class Likra:
         """Train the adapters; returns this Likra, or raises InputError and leaves it as it was.
 
         Args:
-            data: A source's name, a loaded source (its training split is used), questions, or unpaired examples.
+            data: A source's name, a loaded source (its training split is used), records in memory (see `likra.load`),
+                questions, or unpaired examples.
             state, checkpoint_every: Folder for the state of the run, so that a killed run goes on from it (remove it
                 after saving), and how many optimisation steps there are between two states.
             runtime: Memory and progress.
@@ -192,7 +200,7 @@ class Likra:
         run = Run(state, checkpoint_every, runtime)
         self.stack, self.losses = fit(self.base, found.pairs, config, run, before=self.stack)
         self.style, self.training = found.style, found.facts
-        self.calibration, self.evaluations, self.revision = None, [], None
+        self.calibration, self.lone_calibration, self.evaluations, self.revision = None, None, [], None
         return self
 
     @alone_with_base
@@ -240,40 +248,46 @@ class Likra:
 
     def candidates(self, table: Likelihoods, scoring: Scoring | None = None) -> list[list[Candidate]]:
         """The scored candidates of every question of a table from `likelihoods`: arithmetic, no model."""
-        judged = self._judge.evaluation(table, scoring)
-        return candidates(judged, self.probable(scoring, table.meta.get("shots", 0), table.meta.get("style")))
+        return self._judge.candidates(table, scoring)
 
     @alone_with_base
     def evaluate(
         self,
-        data: str | Source | Sequence[Question],
+        data: Data,
         *,
         controls: bool = False,
         scoring: Scoring | None = None,
         runtime: Runtime = RUNTIME,
         **which: Unpack[Selection],
-    ) -> Evaluation:
+    ) -> Evaluation | Verification:
         """Accuracy of base, SFT, Base-Likra and Likra (those that the adapters allow) on questions with known answers.
 
+        Of unpaired data a `Verification`: how well they tell right completions from wrong ones.
+
         Args:
-            data: A source's name, a loaded source, or questions.
+            data: A source's name, a loaded source, records in memory, questions, or unpaired examples.
             controls: Also without the question, with another one, and by the look of the answers (`Evaluation`).
             scoring, runtime: Weight and normalization; memory, cache and progress.
-            **which: Which of the questions, after which examples (split, limit, shots, sampled_shots, few_shot).
+            **which: Which of the questions, after which examples (split, limit, shots, sampled_shots, few_shot). The
+                default split is test, or validation; all of data that names no splits and did not train the adapters.
         """
         source, seed = loaded(data, self.training), self.training_config.seed
+        if isinstance(source, Source):
+            which["split"], _ = provenance.split_to_judge(self.training, source, which.get("split"))
+
+        def read(asked: Sequence[Question], worded: Sequence[Prompter]) -> list[Likelihoods]:
+            return [self.likelihoods(asked, one, runtime=runtime) for one in worded]
+
+        if is_unpaired(source):
+            return self._judge.verify(LoneCandidates.of(source, self.style, **which), read, scoring)
         questions, prompter = few_shot.with_few_shot(source, self.style, **which)
         answers = provenance.answers(self.training, source, questions, seed) if controls else None
-
-        def read(worded: Sequence[Prompter]) -> list[Likelihoods]:
-            return [self.likelihoods(questions, one, runtime=runtime) for one in worded]
-
-        return self._judge.evaluate(questions, prompter, read, scoring, answers)
+        return self._judge.evaluate(questions, prompter, partial(read, questions), scoring, answers)
 
     @alone_with_base
     def calibrate(
         self,
-        data: str | Source | Sequence[Question],
+        data: Data,
         *,
         method: str = "temperature",
         scoring: Scoring | None = None,
@@ -282,24 +296,35 @@ class Likra:
     ) -> CalibrationRecord:
         """Fit what turns scores into probabilities, on questions that the adapters were not trained on.
 
+        On unpaired data: what turns a candidate's score into the probability that it is right by itself. It is kept in
+        `calibration`, or in `lone_calibration`, if it helps (`CalibrationRecord.helps`); else an earlier one stays.
+
         Args:
-            data, runtime, **which: As in `evaluate`; the default split is validation, and where there is none the
-                training questions that `fit(limit=...)` left over.
-            method: One of `likra.scoring.CALIBRATIONS`.
+            data, runtime, **which: As in `evaluate`; the default split is validation, or all of data that names no
+                splits and did not train the adapters, or the training questions that `fit(limit=...)` left over.
+            method: One of `likra.scoring.CALIBRATIONS`, of unpaired data `temperature`, with a bias (Platt 1999); or
+                `plain`, the scores as they are.
             scoring: Probabilities are given for scores of this weight and normalization only.
         """
-        check_calibration(method)
         source, name, place = loaded(data, self.training), None, None
+        check_calibration(method, lone=is_unpaired(source))
         if isinstance(source, Source):
             name, seed = source.name, self.training_config.seed
             source, which["split"], place = provenance.held_out(self.training, source, which.get("split"), seed)
         found = self.evaluate(source, scoring=scoring, runtime=runtime, **which)
-        self.calibration = calibrate_on(found, method, data=name, split=place)
-        return self.calibration
+        if isinstance(found, Verification):
+            record = calibrate_lone_on(found, method, data=name, split=place)
+            self.lone_calibration = record if record.helps else self.lone_calibration
+        else:
+            record = calibrate_on(found, method, data=name, split=place)
+            self.calibration = record if record.helps else self.calibration
+        return record
 
-    def probable(self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None) -> Calibration | None:
-        """What turns such scores into probabilities, if there is something; default: the scores of `score`."""
-        return self._judge.probable(scoring, shots, style)
+    def probable(
+        self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None, *, lone: bool = False
+    ) -> Calibration | None:
+        """What turns such scores into probabilities (`lone`: of each candidate by itself), if there is something."""
+        return self._judge.probable(scoring, shots, style, lone=lone)
 
     @alone_with_base
     def generate(
@@ -345,7 +370,7 @@ class Likra:
         with new_folder(Path(folder)) as work:
             how = (self.training_config, self.weight, self.style, self.training, self.losses)
             write_heads(work, self.trained, names, *how)
-            write_beside(work, self.calibration, self.evaluations)
+            write_beside(work, (self.calibration, self.lone_calibration), self.evaluations)
             write_card(work, at=Path(folder))
 
     def push_to_hub(self, repo_id: str, *, commit_message: str | None = None, **how: Any) -> str:
@@ -363,4 +388,4 @@ class Likra:
 
     @property
     def _judge(self) -> Judge:
-        return Judge(self.heads, self.weight, self.style, self.calibration)
+        return Judge(self.heads, self.weight, self.style, self.calibration, self.lone_calibration)

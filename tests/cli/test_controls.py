@@ -221,4 +221,4 @@ def test_data_without_controls_is_refused_before_a_model_is_loaded(
     assert "t.blind.parquet: is a folder" in bad("eval", heads, "--data", data, "--controls", *table)
     thumbs = tmp_path / "thumbs.jsonl"
     thumbs.write_text('{"prompt": "Which?", "completion": " goat", "label": true}\n')
-    assert "unpaired data" in bad("eval", heads, "--data", thumbs, "--controls")
+    assert "1 records that are judged are all right" in bad("eval", heads, "--data", thumbs, "--controls")

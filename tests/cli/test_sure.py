@@ -30,10 +30,10 @@ def own(heads: Path, tmp_path: Path) -> Path:
 
 
 def test_calibrated_heads_say_how_sure_they_are(own: Path, data: Path) -> None:
-    result = invoke("calibrate", own, "--data", data, "--split", "all")
+    result = invoke("calibrate", own, "--data", data, "--split", "all", "--method", "plain")
     assert result.exit_code == 0, result.output
     assert "Expected calibration error" in result.output and "12 questions of all" in result.output
-    assert json.loads((own / "calibration.json").read_text())["calibration"]["method"] == "temperature"
+    assert json.loads((own / "calibration.json").read_text())["calibration"]["method"] == "plain"
     assert "calibration error" in (own / "README.md").read_text().lower()  # on the card too
 
     asked = ["score", own, "--question", "Which animal does Ada keep?", "--choice", "goat 4", "--choice", "goat 2"]
@@ -52,13 +52,15 @@ def test_calibrated_heads_say_how_sure_they_are(own: Path, data: Path) -> None:
     withheld = invoke(*asked, "--min-confidence", str(expected + 1e-3))
     assert "No answer" in withheld.output
     assert "No answer" not in invoke(*asked, "--min-confidence", str(expected - 1e-3)).output
-    assert json.loads(invoke(*asked, "--min-confidence", "1", "--json").stdout) == []
+    best = json.loads(invoke(*asked, "--min-confidence", "1", "--json").stdout)[0]
+    assert best["withheld"] is True and best["probability"] == pytest.approx(expected)  # the best guess is still shown
+    assert json.loads(invoke(*asked, "--min-confidence", "0", "--json").stdout)[0]["withheld"] is False
 
 
 def test_eval_counts_only_what_is_answered(own: Path, data: Path) -> None:
     plain = json.loads(invoke("eval", own, "--data", data, "--json").stdout)
     assert "calibration" not in plain
-    assert invoke("calibrate", own, "--data", data, "--split", "all").exit_code == 0
+    assert invoke("calibrate", own, "--data", data, "--split", "all", "--method", "plain").exit_code == 0
     assert "look better calibrated than they are" in invoke("eval", own, "--data", data).stderr
     likra = Likra.from_pretrained(own)
     result = likra.evaluate(str(data), runtime=QUIET)
@@ -77,7 +79,7 @@ def test_eval_counts_only_what_is_answered(own: Path, data: Path) -> None:
 
 def test_a_calibration_with_examples_in_the_prompt_is_none_without(own: Path, data: Path) -> None:
     likra = Likra.from_pretrained(own)
-    likra.calibrate(str(data), split="all", shots=2, runtime=QUIET)
+    likra.calibration = likra.calibrate(str(data), split="all", shots=2, runtime=QUIET)
     assert likra.rank("Which animal?", ["a goat", "an owl"])[0].probability is None
     shown = likra.evaluate(str(data), shots=2, runtime=QUIET)
     assert likra.probable(shots=2) is not None
@@ -91,7 +93,7 @@ def test_what_cannot_be_sure_is_refused(own: Path, data: Path, bad: Callable[...
     assert "calibrate these heads" in bad("eval", own, "--data", data, "--min-confidence", "0.5")
     assert "is no folder here" in bad("calibrate", "owner/name", "--data", data)
     assert not Path("owner").exists()
-    assert "must be one of temperature, isotonic" in bad("calibrate", own, "--data", data, "--method", "magic")
+    assert "must be one of temperature, isotonic, plain" in bad("calibrate", own, "--data", data, "--method", "magic")
     assert "give a split" in bad("calibrate", own, "--data", data)
     assert "at least 5" in bad("calibrate", own, "--data", data, "--split", "test")
     assert not (own / "calibration.json").exists()
@@ -106,7 +108,7 @@ def test_without_a_validation_split_what_training_left_over_is_used(
     source = str(folder)
     likra = Likra.from_base(tiny_base(tokenizer), training_config=TrainingConfig(learning_rate=1e-2, seed=3))
     likra.fit(source, limit=5, runtime=QUIET)
-    fitted = likra.calibrate(source, runtime=QUIET)
+    fitted = likra.calibrate(source, method="plain", runtime=QUIET)
     assert fitted.questions == len(questions) - 5 and "left over" in str(fitted.split)
     likra.save_pretrained(tmp_path / "heads")
     again = Likra.from_pretrained(tmp_path / "heads", model=tiny_base(tokenizer))

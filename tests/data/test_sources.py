@@ -128,7 +128,7 @@ def test_unpaired_data_are_examples(tmp_path: Path) -> None:
     ]
     source = load(write(tmp_path / "data.jsonl", *records))
     assert source.unpaired and [example.right for example in source.examples["train"]] == [True, False]
-    with pytest.raises(InputError, match="has no choices to score"):
+    with pytest.raises(InputError, match="has no choices to choose from"):
         source.split(None)
 
 

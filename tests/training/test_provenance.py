@@ -1,4 +1,4 @@
-"""The answers that the shallow control learns from are those that heads learned, where that can be known."""
+"""What is known of heads' training: the answers that the shallow control learns from, and what may judge them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,9 +7,11 @@ import pytest
 
 from likra.data import Example, Question, Source
 from likra.data.canonical import canonical
+from likra.data.overlap import shared, sketch
+from likra.errors import InputError
 from likra.models.base import Base
-from likra.training.dataset import Data, TrainingSet
-from likra.training.provenance import answers
+from likra.training.dataset import Data, TrainingSet, drawn_examples
+from likra.training.provenance import answers, held_out, split_to_judge, trained_by
 
 OWN = "the answers to the questions that trained these heads"
 
@@ -87,3 +89,52 @@ def test_the_same_questions_with_right_answers_only_are_not_the_same(base: Base,
     facts = fitted(base, source, limit=None).facts
     found = answers(facts, dataclasses.replace(source, questions={**source.questions, "train": alone}), [], 0)
     assert not found.right and "no training answers" in found.origin
+
+
+def test_data_is_judged_whole_unless_it_names_splits_or_trained_the_heads() -> None:
+    own = [Question(str(n), f"Which gas, number {n}?", ("oxygen", "argon"), 0) for n in range(100)]
+    parts = {"train": own[:90], "test": own[90:]}
+    hashed = Source("mine", "likra", "qa", parts, hashed=True)
+    learned = {"asked": sketch(own[:90])}
+    assert split_to_judge(learned, hashed)[0] == "test"
+    assert split_to_judge({"asked": sketch(own[:10])}, hashed)[0] == "test"  # trained with a limit
+    assert split_to_judge({"asked": sketch(own[80:90])}, hashed, "train") == ("train", "train")
+    split, said = split_to_judge({}, hashed)
+    assert split == "all" and "names no splits" in said
+    assert split_to_judge({}, Source("mine", "likra", "qa", parts))[0] == "test"
+    # A part of what trained them, and all of it with more beside; but not a few that come back by chance.
+    others = [Question(str(n), f"Which metal, number {n}?", ("iron", "tin"), 0) for n in range(300)]
+    for some, expected in ((own[:30], "test"), (own + others, "test"), (own[:20] + others, "all")):
+        source = Source("other", "likra", "qa", {"train": some[:-3], "test": some[-3:]}, hashed=True)
+        assert split_to_judge(learned, source)[0] == expected
+    assert not trained_by({"data": "other"}, hashed) and trained_by({"data": "mine"}, hashed)  # heads of long ago
+
+
+def test_a_sketch_of_many_knows_how_much_of_a_source_it_has() -> None:
+    many = [Question(str(n), f"Which gas, number {n}?", ("oxygen", "argon"), 0) for n in range(3000)]
+    of_learned, of_source = shared(sketch(many[:2000]), many[1000:])
+    assert of_learned == pytest.approx(0.5, abs=0.1) and of_source == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_calibration_takes_all_of_other_data_and_of_its_own_what_was_left_over() -> None:
+    examples = [Example(f"Which gas, number {n}?", " oxygen", n % 2 == 0) for n in range(40)]
+    source = Source(
+        "thumbs",
+        "unpaired preference",
+        "verbatim",
+        examples={"train": examples[:36], "test": examples[36:]},
+        hashed=True,
+    )
+    found, split, place = held_out({}, source, None, 0)
+    assert found.items(split) == [*examples] and place == "all"
+    drawn = drawn_examples(examples[:36], ["positive", "negative"], 5, 3)
+    assert [one.right for one in drawn] == [True] * 5 + [False] * 5
+    facts = {"asked": sketch(drawn), "limit": 5, "examples": {"positive": 5, "negative": 5}}
+    found, split, place = held_out(facts, source, None, 3)
+    assert "left over" in place and len(found.items(split)) == 26
+    assert {one.asked for one in found.items(split)}.isdisjoint({one.asked for one in drawn})
+    with pytest.raises(InputError, match="give a split"):
+        held_out(
+            {"asked": sketch(examples[:36]), "limit": None, "examples": {"positive": 1, "negative": 1}}, source, None, 3
+        )
+    assert held_out(facts, source, "test", 3)[0].items("test") == examples[36:]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from likra.cli import options
+from likra.cli import options, verification
 from likra.utils import parallel
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ def evaluate(
     data: options.Data,
     split: Annotated[
         str | None,
-        typer.Option(help="train, validation, test or all. [default: test, or validation where there is no test]"),
+        typer.Option(
+            help="train, validation, test or all. [default: test, or validation where there is no test; all of data "
+            "that names no splits and did not train the heads]"
+        ),
     ] = None,
     template: options.Template = None,
     text: options.Text = None,
@@ -83,12 +86,15 @@ def evaluate(
 ) -> None:
     """Evaluate heads on questions with known answers: base, SFT, Base-Likra and Likra, with 95% intervals.
 
+    On unpaired data (prompt, completion, label): how well they, and PMI, tell right completions from wrong ones.
+
     On several GPUs: `accelerate launch -m likra eval ...` (or torchrun); each process reads its share of the questions.
     """
     from likra.data.controls import CONTROLS
     from likra.data.overlap import overlaps
     from likra.data.sources import in_style_of
     from likra.data.templates import TEMPLATES
+    from likra.data.unpaired import LoneCandidates, in_template_of
     from likra.errors import InputError
     from likra.scoring.scores import NORMALIZATIONS
     from likra.utils.files import check_writable, locked
@@ -111,39 +117,58 @@ def evaluate(
         )
     saved = how.read(heads)
     source = options.load(data, template, text, label, saved.training)
-    source.split(split)
+    source.items(split or "all")
+    if source.unpaired and record:
+        raise InputError("--record: keeps accuracies, which unpaired data (prompt, completion, label) does not have.")
 
     parallel.start()
-    source = in_style_of(source, saved.style)
+    source = (in_template_of if source.unpaired else in_style_of)(source, saved.style)
     if orders and not TEMPLATES[source.style].lists_options:
         raise InputError("--orders: is for prompts that list the options; add --template options.")
 
     from likra.data.few_shot import with_few_shot
     from likra.scoring.abstention import abstention_on
     from likra.scoring.orders import EvaluationInOrders, in_orders
-    from likra.training.provenance import answers, remarks
+    from likra.training.provenance import answers, remarks, split_to_judge
 
-    judged, judge = split or source.default_split, saved.judge
-    for remark in remarks(saved.training, saved.style, source, split, limit):
+    (judged, said), judge = split_to_judge(saved.training, source, split), saved.judge
+    for remark in remarks(saved.training, saved.style, source, judged, limit):
         options.note(remark)
-    probable = judge.probable(scoring, shots, source.style)
+    probable = judge.probable(scoring, shots, source.style, lone=source.unpaired)
     if min_confidence is not None and not probable:
         raise InputError(
             "--min-confidence: calibrate these heads (`likra calibrate`) at this weight, normalization, --shots, "
-            "and on data of this prompt template."
+            "and on data of this prompt template"
+            f"{' without choices (unpaired)' if source.unpaired else ''}."
         )
-    fitted = saved.calibration
-    if fitted and probable and overlaps(fitted.asked, source.split(split)[:limit]):
+    fitted = saved.lone_calibration if source.unpaired else saved.calibration
+    if fitted and probable and overlaps(fitted.asked, source.items(judged)[:limit]):
         options.note(
             "these heads were calibrated on the questions judged here; they look better calibrated than they are"
         )
+    read_all = partial(_tables, heads, saved, options.runtime(memory, cache=not no_cache), how)
+    if source.unpaired:
+        records = LoneCandidates.of(
+            source, saved.style, split=judged, limit=limit, shots=shots, sampled_shots=sampled_shots
+        )
+        lone = judge.verify(records, read_all, scoring)
+        if parallel.rank() > 0:
+            return
+        if save_likelihoods:
+            lone.likelihoods.save(save_likelihoods)
+            lone.alone.save(_beside(save_likelihoods, "alone"))
+        if json:
+            typer.echo(jsonlib.dumps({"split": judged} | verification.as_json(lone, min_confidence, controls)))
+        else:
+            verification.show(lone, said, NORMALIZATIONS[normalization], min_confidence, controls)
+        return
     asked, prompter = with_few_shot(
-        source, saved.style, split=split, shots=shots, sampled_shots=sampled_shots, limit=limit
+        source, saved.style, split=judged, shots=shots, sampled_shots=sampled_shots, limit=limit
     )
     if orders:
         each = [in_orders(question, number) for question in asked]
         asked, probable = [question for some in each for question in some], None
-    read = partial(_tables, heads, saved, asked, options.runtime(memory, cache=not no_cache), how)
+    read = partial(read_all, asked)
     learned = answers(saved.training, source, asked, saved.training_config.seed) if controls else None
     result = judge.evaluate(asked, prompter, read, scoring, learned)
     if orders:
@@ -168,9 +193,9 @@ def evaluate(
         if controls:
             options.note(_of_shallow(result))
         more = {"calibration": known.as_json()} if known else {}
-        typer.echo(jsonlib.dumps(result.as_json() | more))
+        typer.echo(jsonlib.dumps({"split": judged} | result.as_json() | more))
         return
-    _show(result, judged, NORMALIZATIONS[normalization])
+    _show(result, said, NORMALIZATIONS[normalization])
     if known:
         _show_sure(known)
     if isinstance(result, EvaluationInOrders):
@@ -196,9 +221,9 @@ def _beside(file: Path, control: str) -> Path:
 def _tables(
     heads: Path,
     saved: "Saved",
-    questions: "list[Question]",
     runtime: "Runtime",
     how: options.Loading,
+    questions: "Sequence[Question]",
     prompters: "Sequence[Prompter]",
 ) -> "list[Likelihoods]":
     """The table of each wording: from the cache, where it has them for these very files; else by the model."""

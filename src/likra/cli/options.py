@@ -363,8 +363,8 @@ def runtime(memory: float | None, cache: bool = True) -> "Runtime":
     return Runtime(in_bytes(memory), cache)
 
 
-def scoring(weight: float | None, normalization: str) -> "Scoring":
-    """`--weight` and `--normalization`, checked before a model is loaded."""
+def scoring(weight: float | None, normalization: str, min_confidence: float | None = None) -> "Scoring":
+    """`--weight`, `--normalization` and `--min-confidence`, checked before a model is loaded."""
     from likra.scoring.config import Scoring
 
-    return Scoring(weight=weight, normalization=normalization)
+    return Scoring(weight=weight, normalization=normalization, min_confidence=min_confidence)

@@ -18,6 +18,7 @@ def pick(
     seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
     weight: options.Weight = None,
     normalization: options.Norm = "raw",
+    min_confidence: options.MinConfidence = None,
     json: options.Json = False,
     memory: options.Memory = None,
     *,
@@ -26,11 +27,12 @@ def pick(
     """Best of n: draw answers from the untrained base and rank them by the heads' ratio.
 
     Answers that are drawn twice are ranked once. A probability (calibrated heads) is that of being the right one, if
-    one of the answers drawn is right: right answers in several wordings share it among them.
+    one of the answers drawn is right: right answers in several wordings share it among them. Of heads that were
+    calibrated on unpaired data alone it is that of being right, for each answer by itself.
     """
     from likra.errors import InputError
 
-    scoring = options.scoring(weight, normalization)
+    scoring = options.scoring(weight, normalization, min_confidence)
     if temperature <= 0:
         raise InputError(f"--temperature {temperature}: must be above 0, or all answers are the same.")
     from likra.generation import Decoding

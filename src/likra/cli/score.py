@@ -32,11 +32,13 @@ def score(
 
     `score` is L+ - w * L-: how much likelier the head that learned right answers finds a candidate than the head that
     learned wrong ones. L+, L- and base are log-likelihoods in nats. Calibrated heads (`likra calibrate`) also say how
-    probable it is that a candidate is the right one, if one of them is.
+    probable it is that a candidate is the right one, if one of them is; calibrated on unpaired data, that a lone
+    candidate is right (or each of several, where there is no other calibration). With --min-confidence, a candidate
+    that is less probably right is withheld: --json says so for each.
     """
     from likra.data.templates import template as check_template
 
-    scoring = options.scoring(weight, normalization)
+    scoring = options.scoring(weight, normalization, min_confidence)
     if template:
         check_template(template)
     likra = how.open(heads)
@@ -44,15 +46,13 @@ def score(
         options.note(f"these heads learned prompts of the template {likra.style!r}, and are asked in {template!r}")
     likra.style = template or likra.style
     ranked = likra.rank(question, choice, scoring=scoring)
-    sure = ranked[0].is_sure(min_confidence)
     if json:
-        found = [dataclasses.asdict(candidate) for candidate in ranked]
-        options.echo_json(found if sure else [])
+        options.echo_json([dataclasses.asdict(candidate) for candidate in ranked])
     else:
-        show(ranked, sure)
+        show(ranked)
 
 
-def show(ranked: "list[Candidate]", sure: bool = True) -> None:
+def show(ranked: "list[Candidate]") -> None:
     """Print ranked candidates, and whether the best of them is no answer."""
     probable = ranked[0].probability is not None
     table = Table(box=None, pad_edge=False)
@@ -65,5 +65,7 @@ def show(ranked: "list[Candidate]", sure: bool = True) -> None:
             numbers.append(f"{candidate.probability:.3f}")
         table.add_row(f"{place}.", Text(candidate.text), *numbers)
     options.show_table(table)
-    if not sure:
-        options.console().print(f"No answer: the best is right with {ranked[0].probability:.3f}, less than asked for.")
+    if ranked[0].withheld:
+        options.console().print(
+            f"No answer: the best guess is right with {ranked[0].probability:.3f}, less than asked for (withheld)."
+        )

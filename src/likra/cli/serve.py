@@ -94,7 +94,8 @@ def serve(
     if weight is not None:
         check_weight(weight)
         likra.weight = weight
-    if likra.calibration and not likra.probable():
+    calibrated = likra.calibration or likra.lone_calibration
+    if calibrated and not likra.probable() and not likra.probable(lone=True):
         options.note("these heads are calibrated for another weight or normalization; no probabilities are served")
     if api_key is None and not bound.getsockname()[0].startswith("127.") and bound.getsockname()[0] != "::1":
         options.note(f"whoever can reach {host} can use this server; give it a key (LIKRA_API_KEY)")

@@ -166,7 +166,7 @@ def train(
             f"{name} head: {count} examples, {len(steps)} steps, mean loss {first:.3f} in the first quarter, "
             f"{last:.3f} in the last (nats per token)" + (f", {cut} prompts cut from the left" if cut else "")
         )
-    held_out = any(source.questions.get(split) for split in ("test", "validation"))
+    held_out = any((source.examples or source.questions).get(split) for split in ("test", "validation"))
     then = (
         f"eval {shlex.quote(str(out))} --data {shlex.quote(data)}"
         if held_out

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypedDict
@@ -16,6 +16,10 @@ from likra.data.templates import Prompter, template
 from likra.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+
+#: What a user may give as data: a source or its name, records in memory (`likra.data.sources.memory`), or questions.
+Data = str | Path | Source | Iterable[Any]
 
 
 def loaded(data: Any, facts: Mapping[str, Any] = MappingProxyType({})) -> Any:

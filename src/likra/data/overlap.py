@@ -16,11 +16,11 @@ def digest(item: Question | Example) -> str:
     Where nothing is asked (BLiMP), of the right answer.
     """
     if isinstance(item, Question):
-        asked, answer = item.transcript, "" if item.answer is None else item.choices[item.answer]
+        unknown = item.answer is None and len(item.choices) > 1
+        asked = what_is_asked(item.transcript) or ("" if unknown else canonical(item.choices[item.answer or 0]))
     else:
-        asked = item.prompt if isinstance(item.prompt, str) else item.prompt.asked
-        answer = item.completion
-    return hashlib.sha256((what_is_asked(asked) or canonical(answer)).encode()).hexdigest()[:12]
+        asked = item.asked
+    return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
 def sketch(items: Sequence[Question] | Sequence[Example]) -> str:
@@ -33,7 +33,21 @@ def sketch(items: Sequence[Question] | Sequence[Example]) -> str:
     return " ".join(sorted({digest(item) for item in items})[:KEPT])
 
 
-def overlaps(kept: str, items: Sequence[Question]) -> bool:
+def shared(kept: str, items: Sequence[Question] | Sequence[Example]) -> tuple[float, float]:
+    """The share of a sketch's questions that are among these, and the share of these that the sketch has.
+
+    >>> gas, metal = Question("1", "Which gas?", ("oxygen",)), Question("2", "Which metal?", ("iron",))
+    >>> shared(sketch([gas, metal]), [gas]), shared(sketch([gas]), [metal])
+    ((0.5, 1.0), (0.0, 0.0))
+    """
+    own, others = {*kept.split()}, {digest(item) for item in items}
+    if len(own) == KEPT:  # of what lies beyond its last digest, a full sketch knows nothing
+        others = {one for one in others if one <= max(own)}
+    both = len(own & others)
+    return (both / len(own), both / len(others)) if own and others else (0.0, 0.0)
+
+
+def overlaps(kept: str, items: Sequence[Question] | Sequence[Example]) -> bool:
     """Whether a sketch shows that some of its questions are among these.
 
     Never true where none are. If n of its N questions are among these, the chance to miss it is about

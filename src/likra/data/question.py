@@ -73,6 +73,7 @@ class Example:
         prompt: Text, or conversation, that the completion follows; may be empty.
         completion: Text whose likelihood is trained or measured, with the space that separates it from the prompt.
         right: Whether the completion is a right answer.
+        question: What is asked, where a template words it in the prompt; None: the prompt.
         where: File and line that it was read from, for messages; empty where it was made in memory.
 
     >>> Example("Which gas?", " oxygen", right=True).completion
@@ -82,4 +83,17 @@ class Example:
     prompt: Context
     completion: str
     right: bool
+    question: str | None = field(default=None, compare=False, repr=False)
     where: str = field(default="", compare=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        """What is asked, without a template."""
+        if self.question is not None:
+            return self.question
+        return self.prompt if isinstance(self.prompt, str) else self.prompt.asked
+
+    @property
+    def asked(self) -> str:
+        """Equal for examples of one prompt, as `Question.asked`; of the completion where nothing is asked."""
+        return what_is_asked(self.text) or canonical(self.completion)

@@ -25,7 +25,7 @@ from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
 from likra.utils import hub_client
 from likra.utils.embedded import embedded_models, embedded_questions
 from likra.utils.files import new_file
-from likra.utils.locations import CARD, CURVE, CURVE_FIGURE, FILES, is_gguf
+from likra.utils.locations import CARD, CURVE, CURVE_FIGURE, FILES, LONE_CALIBRATION, is_gguf
 
 
 def write_card(folder: Path, *, at: Path | None = None, repository: str | None = None) -> None:
@@ -120,6 +120,7 @@ def model_card(
         evaluations=[{**one, "seen": _seen(one, training)} for one in evaluations],
         methods=[method for method in METHOD_TITLES if any(method in one["methods"] for one in evaluations)],
         fitted=read_calibration(folder),
+        lone=read_calibration(folder, LONE_CALIBRATION),
         curve=_curve(folder),
         figure=CURVE_FIGURE if (folder / CURVE_FIGURE).is_file() else None,
     )

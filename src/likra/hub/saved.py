@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -18,7 +18,7 @@ from likra.scoring.judge import Judge
 from likra.training.config import TrainingConfig
 from likra.training.step import Step
 from likra.utils.files import write_json
-from likra.utils.locations import EVALUATIONS, LOSSES
+from likra.utils.locations import EVALUATIONS, LONE_CALIBRATION, LOSSES
 
 if TYPE_CHECKING:
     from likra.models.base import Base, Loading
@@ -34,7 +34,8 @@ class Saved:
         folder: The folder.
         folders: adapter -> its folder.
         origin: The base that they were trained on: name, commit, identity.
-        training_config, weight, style, training, losses, calibration, evaluations: As `Likra` has them.
+        training_config, weight, style, training, losses, calibration, lone_calibration, evaluations: As `Likra`
+            has them.
         adapt, invocation_tokens: Where the adapters act.
         chat_template: The chat template that they learned; None where they learned none.
     """
@@ -50,13 +51,14 @@ class Saved:
     training: dict[str, Any]
     losses: list[Step]
     calibration: CalibrationRecord | None
+    lone_calibration: CalibrationRecord | None
     evaluations: list[dict[str, Any]]
     chat_template: str | None = None
 
     @property
     def judge(self) -> Judge:
         """What makes scores of the adapters' likelihoods."""
-        return Judge(tuple(self.folders), self.weight, self.style, self.calibration)
+        return Judge(tuple(self.folders), self.weight, self.style, self.calibration, self.lone_calibration)
 
     def load_base(
         self, model: "str | Base | None", revision: str | None, token: str | None = None, **loading: "Unpack[Loading]"
@@ -115,15 +117,19 @@ def read_saved(folder: Path) -> Saved:
         training=training,
         losses=[Step(**json.loads(line)) for line in (folder / LOSSES).read_text(encoding="utf-8").splitlines()],
         calibration=_with_style(read_calibration(folder), style, training),
+        lone_calibration=read_calibration(folder, LONE_CALIBRATION),
         evaluations=read_evaluations(folder),
         chat_template=manifest["prompt"].get("chat_template"),
     )
 
 
-def write_beside(folder: Path, calibration: CalibrationRecord | None, evaluations: list[dict[str, Any]]) -> None:
+def write_beside(
+    folder: Path, calibrations: Sequence[CalibrationRecord | None], evaluations: list[dict[str, Any]]
+) -> None:
     """Write what is known of adapters beside them."""
-    if calibration:
-        write_calibration(calibration, folder)
+    for calibration in calibrations:
+        if calibration:
+            write_calibration(calibration, folder)
     if evaluations:
         write_json(folder / EVALUATIONS, evaluations)
 

@@ -66,7 +66,7 @@ def risks(confidence_SQ: Floats, credit_SQ: Floats, coverages: Sequence[float], 
 
 NO_PROBABILITY = (
     "a min-confidence needs a probability; calibrate the heads (`likra calibrate`) at this weight, normalization, "
-    "number of shots and prompt template, and give two different candidates or more."
+    "number of shots and prompt template; on unpaired data for a lone candidate, which has none to be compared with."
 )
 
 

@@ -13,6 +13,11 @@ CALIBRATIONS: dict[str, str] = {
     "isotonic": "that, then isotonic regression (piecewise linear), then normalised again; wants hundreds of questions",
 }
 
+#: The scores as they are: their softmax, or of a lone candidate their logistic function. Nothing is fitted.
+PLAIN = "plain"
+#: The method of lone candidates: the logistic function of a score, divided by a temperature, plus a bias (Platt 1999).
+PLATT = "platt"
+
 #: Bounds of the temperature, in nats: beyond them every probability is 0 or 1, or all are alike.
 _COLDEST, _HOTTEST = 1e-3, 1e4
 
@@ -21,16 +26,18 @@ _COLDEST, _HOTTEST = 1e-3, 1e4
 class Calibration:
     """Turns the scores of a question's choices into the probability of each to be the right one.
 
-    One of the choices is taken to be right: the probabilities of a question add up to 1.
+    One of the choices is taken to be right: the probabilities of a question add up to 1. With the method `PLATT` each
+    candidate has the probability that it is right by itself, whatever stands beside it.
 
     Attributes:
-        method: One of `CALIBRATIONS`.
+        method: One of `CALIBRATIONS`, `PLAIN` or `PLATT`.
         weight, normalization, shots, style: Of the scores that it was fitted to; it says nothing about other
             ones. Shots are the few-shot examples in each prompt (how many, not which), style is that of the prompts;
             None: not known.
         scored_by: The method whose scores they were; None: the best that the adapters allow.
         temperature: In the scores' unit (nats, divided by a length where they are normalised).
         steps: Of `isotonic`: (softmax, probability), both rising; linear between them. Else empty.
+        bias: Of `PLATT`: log-odds of a candidate whose score is 0.
 
     >>> Calibration("temperature", 1.0, "raw", temperature=2.0).probabilities(np.array([[0.0, 0.0]])).tolist()
     [[0.5, 0.5]]
@@ -44,6 +51,7 @@ class Calibration:
     shots: int = 0
     style: str | None = None
     scored_by: str | None = None
+    bias: float = 0.0
 
     def of(
         self, weight: float, normalization: str, shots: int = 0, style: str | None = None, scored_by: str | None = None
@@ -54,6 +62,11 @@ class Calibration:
 
     def probabilities(self, scores_QC: Floats) -> Floats:
         """[Q, C] probabilities; NaN where there is no candidate."""
+        if self.method == PLATT:
+            from scipy.special import expit
+
+            logistic_QC: Floats = expit(scores_QC / self.temperature + self.bias)
+            return logistic_QC
         softmax_QC = softmax(scores_QC / self.temperature)
         if not self.steps:
             return softmax_QC
@@ -65,11 +78,23 @@ class Calibration:
         even_QC = np.where(np.isnan(softmax_QC), np.nan, 1 / count_Q1)
         return np.where(total_Q1 > 0, found_QC / np.where(total_Q1 > 0, total_Q1, 1), even_QC)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it takes the scores as they are."""
+        return self.temperature == 1 and self.bias == 0 and not self.steps
 
-def check_calibration(method: str) -> None:
-    """Raise InputError unless `method` is one of `CALIBRATIONS`."""
-    if method not in CALIBRATIONS:
-        raise InputError(f"method must be one of {', '.join(CALIBRATIONS)}, got {method!r}.")
+    @property
+    def even(self) -> float:
+        """Of `PLATT`: the score at which a candidate is as probably right as wrong."""
+        return -self.bias * self.temperature
+
+
+def check_calibration(method: str, *, lone: bool = False) -> None:
+    """Raise InputError unless `method` is one of `CALIBRATIONS` or `PLAIN`, for lone candidates not `isotonic`."""
+    if lone and method not in ("temperature", PLAIN):
+        raise InputError(f"method must be temperature (Platt scaling) or plain for unpaired data, got {method!r}.")
+    if method not in (*CALIBRATIONS, PLAIN):
+        raise InputError(f"method must be one of {', '.join(CALIBRATIONS)}, {PLAIN}, got {method!r}.")
 
 
 def softmax(scores_QC: Floats) -> Floats:
@@ -101,7 +126,7 @@ def fit(
     Args:
         scores_QC: [Q, C] scores; copies of one text once (`Likelihoods.once`).
         answers_Q: Index of each question's right choice.
-        method: One of `CALIBRATIONS`.
+        method: One of `CALIBRATIONS`, or `PLAIN`.
         weight, normalization, shots, style: Those of the scores; kept.
 
     Raises:
@@ -111,9 +136,9 @@ def fit(
     if not len(answers_Q) or (answers_Q < 0).any():
         raise InputError("a calibration needs questions, and the right answer to each of them.")
     target_QC = _targets(scores_QC, answers_Q)
-    temperature = _temperature(scores_QC, target_QC)
+    temperature = 1.0 if method == PLAIN else _temperature(scores_QC, target_QC)
     plain = Calibration(method, weight, normalization, temperature, shots=shots, style=style)
-    if method == "temperature":
+    if method != "isotonic":
         return plain
     from sklearn.isotonic import IsotonicRegression
 
@@ -152,3 +177,48 @@ def _temperature(scores_QC: Floats, target_QC: Floats) -> float:
     best = int(np.argmin([surprise(place) for place in grid]))
     around = (float(grid[min(len(grid) - 1, best + 1)]), float(grid[max(0, best - 1)]))
     return float(np.exp(minimize_scalar(surprise, bounds=around, method="bounded", options={"xatol": 1e-6}).x))
+
+
+def fit_lone(
+    scores_N: Floats,
+    right_N: Floats,
+    *,
+    weight: float = 1.0,
+    normalization: str = "raw",
+    style: str | None = None,
+    scored_by: str | None = None,
+) -> Calibration:
+    """Fit P(right) of lone candidates, whose labels are known: Platt scaling, as `scores_N / temperature + bias`.
+
+    A logistic regression on the score, with Platt's targets (1999, section 2.2). Where a higher score does not make a
+    candidate more probably right, all have the same probability.
+
+    Args:
+        scores_N: [N] scores.
+        right_N: [N] 1 for a right candidate, 0 for a wrong one.
+        weight, normalization, style, scored_by: Those of the scores; kept.
+
+    Raises:
+        InputError: There are not both right and wrong ones.
+
+    >>> found = fit_lone(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1.0, 1.0, 0.0, 0.0]))
+    >>> [round(float(p), 2) for p in found.probabilities(np.array([-1.5, 0.0, 1.5]))]
+    [0.27, 0.5, 0.73]
+    """
+    rights, wrongs = float(right_N.sum()), float((1 - right_N).sum())
+    if not rights or not wrongs:
+        raise InputError("a calibration of lone candidates needs right and wrong ones.")
+    from sklearn.linear_model import LogisticRegression
+
+    target_N = np.where(right_N > 0, (rights + 1) / (rights + 2), 1 / (wrongs + 2))
+    centre, spread = float(scores_N.mean()), float(scores_N.std()) or 1.0
+    inputs = np.tile((scores_N - centre) / spread, 2)[:, None]
+    labels, shares = np.repeat([1, 0], len(scores_N)), np.concatenate([target_N, 1 - target_N])
+    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(inputs, labels, sample_weight=shares)
+    slope = float(fitted.coef_[0, 0]) / spread
+    bias = float(fitted.intercept_[0]) - slope * centre
+    if slope <= 1 / _HOTTEST:
+        share = float(target_N.mean())
+        slope, bias = 1 / _HOTTEST, float(np.log(share / (1 - share))) - centre / _HOTTEST
+    temperature = max(1 / slope, _COLDEST)
+    return Calibration(PLATT, weight, normalization, temperature, style=style, scored_by=scored_by, bias=bias)

@@ -71,8 +71,12 @@ class CalibrationRecord:
         calibration: The calibration.
         data, split: What it was fitted to.
         questions: How many questions those were.
-        before: Expected calibration error of the plain softmax of the scores, on those questions.
-        after: The same of calibrations fitted to four fifths of the questions, each on its last fifth.
+        before: Expected calibration error of the plain softmax of the scores, on those questions. Of lone candidates
+            (`likra.scoring.calibration.PLATT`), which `questions` then counts: of the plain logistic function.
+        after: The same of calibrations fitted to four fifths of the questions (of the prompts), each on its last fifth.
+        briers: Brier scores, the mean squared distance of probabilities and truth: before, after, and where the scores
+            are not looked at (all choices of a question equally probable, or each lone candidate as probable as the
+            share of right ones). None in files of before they were kept.
         asked: Which questions they were, as a sketch (`likra.data.overlap`).
         read: How their likelihoods were read (`Likelihoods.rounding`); not kept.
     """
@@ -85,6 +89,21 @@ class CalibrationRecord:
     after: float
     asked: str = ""
     read: str = field(default="", compare=False)
+    briers: tuple[float, float, float] | None = None
+
+    @property
+    def helps(self) -> bool:
+        """Whether probabilities are better with it than without, on records that it was not fitted to.
+
+        Their expected calibration error must be lower than that of the scores as they are (unless they are taken so:
+        `PLAIN`), and their Brier score lower than where no score is looked at.
+        """
+        return (self.calibration.is_plain or self.after < self.before) and not self.says_nothing
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the scores say nothing about what is right: no look at them would do as well."""
+        return self.briers is not None and self.briers[1] >= self.briers[2]
 
 
 def calibrate(
@@ -103,11 +122,23 @@ def calibrate(
     """Fit a calibration, and measure it on questions that it was not fitted to."""
     own = fit(scores_QC, answers_Q, method, weight=weight, normalization=normalization, shots=shots, style=style)
     credit_Q = credit(scores_QC, answers_Q)
+    plain_QC, fitted_QC = softmax(scores_QC), cross_fitted(scores_QC, answers_Q, method)
     before, after = (
         expected_calibration_error(confidence(probabilities_QC, scores_QC), credit_Q)
-        for probabilities_QC in (softmax(scores_QC), cross_fitted(scores_QC, answers_Q, method))
+        for probabilities_QC in (plain_QC, fitted_QC)
     )
-    return CalibrationRecord(own, data, split, len(answers_Q), before, after, asked)
+    briers = brier(plain_QC, answers_Q), brier(fitted_QC, answers_Q), brier(softmax(scores_QC * 0), answers_Q)
+    return CalibrationRecord(own, data, split, len(answers_Q), before, after, asked, briers=briers)
+
+
+def brier(probabilities_QC: Floats, answers_Q: Ints) -> float:
+    """Mean over questions of the squared distance of probabilities from the truth (Brier 1950), summed over choices.
+
+    >>> brier(np.array([[0.5, 0.5]]), np.array([0]))
+    0.5
+    """
+    right_QC = np.arange(probabilities_QC.shape[1]) == answers_Q[:, None]
+    return float(np.nansum((probabilities_QC - right_QC) ** 2, axis=1).mean())
 
 
 def calibrate_on(

@@ -1,6 +1,6 @@
 """Scored candidates: a row of a table as a user reads it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from likra.errors import InputError
 from likra.scoring.abstention import NO_PROBABILITY
@@ -20,9 +20,11 @@ class Candidate:
         positive: L+: log-likelihood under the positive head (under the base for Base-Likra).
         negative: L-: log-likelihood under the negative head, None for SFT.
         base: Log-likelihood under the untrained base.
-        probability: That it is the right one of the candidates, if one of them is; None for a lone candidate, and
-            where these heads are not calibrated, or for another weight, normalization, number of shots or prompt
-            template (`Likra.calibrate`). Candidates with the same text are one, and have one probability.
+        probability: That it is the right one of the candidates, if one of them is. Of a lone candidate, and with
+            heads that were calibrated on unpaired data alone: that it is right by itself. None where these heads are
+            not calibrated so (`Likra.calibrate`), and for another weight, normalization, number of shots or prompt
+            template than the calibration's. Candidates with the same text are one, and have one probability.
+        withheld: Whether it is less probably right than was asked for (`Scoring.min_confidence`).
     """
 
     text: str
@@ -31,6 +33,7 @@ class Candidate:
     negative: float | None
     base: float
     probability: float | None = None
+    withheld: bool = False
 
     def is_sure(self, min_confidence: float | None) -> bool:
         """Whether to answer with this candidate, the best, or to abstain; always to answer without `min_confidence`.
@@ -45,31 +48,43 @@ class Candidate:
         return self.probability >= min_confidence
 
 
-def candidates(evaluation: Evaluation, calibration: Calibration | None = None) -> list[list[Candidate]]:
+def candidates(
+    evaluation: Evaluation,
+    calibration: Calibration | None = None,
+    lone: Calibration | None = None,
+    min_confidence: float | None = None,
+) -> list[list[Candidate]]:
     """The scored candidates of every question of a table, in the order of its choices.
 
     Args:
         evaluation: The table, and how it is scored.
-        calibration: What turns these scores into probabilities, if there is something.
+        calibration: What turns these scores into the probability to be the right choice, if there is something.
+        lone: What turns them into the probability to be right by itself; for lone candidates, and for all where there
+            is no `calibration`.
+        min_confidence: Candidates below this probability are withheld.
+
+    Raises:
+        InputError: `min_confidence` is given, and a candidate has no probability to go by.
     """
     table = evaluation.likelihoods
-    scores_QC = evaluation.of_candidates[evaluation.best]
+    scores_QC, once_QC = evaluation.of_candidates[evaluation.best], evaluation.scores[evaluation.best]
     negative_QC = table.head(evaluation.negative) if evaluation.negative else None
     positive_QC = table.head(evaluation.positive or BASE)
-    probability_QC = calibration.probabilities(evaluation.scores[evaluation.best]) if calibration else None
-    return [
-        [
-            Candidate(
+    among_QC, alone_QC = (one.probabilities(once_QC) if one else None for one in (calibration, lone))
+    found = []
+    for row, question in enumerate(table.questions):
+        several = table.distinct_QC[row, : len(question.choices)].any()
+        probable_QC = among_QC if several and among_QC is not None else alone_QC
+        of_question = []
+        for place, choice in enumerate(question.choices):
+            one = Candidate(
                 text=choice,
                 score=float(scores_QC[row, place]),
                 positive=float(positive_QC[row, place]),
                 negative=None if negative_QC is None else float(negative_QC[row, place]),
                 base=float(table.head(BASE)[row, place]),
-                probability=None
-                if probability_QC is None or not table.distinct_QC[row, : len(question.choices)].any()
-                else float(probability_QC[row, table.distinct_QC[row, place]]),
+                probability=None if probable_QC is None else float(probable_QC[row, table.distinct_QC[row, place]]),
             )
-            for place, choice in enumerate(question.choices)
-        ]
-        for row, question in enumerate(table.questions)
-    ]
+            of_question.append(replace(one, withheld=not one.is_sure(min_confidence)))
+        found.append(of_question)
+    return found

@@ -51,7 +51,8 @@ class Likelihoods:
         logprob_HQC: Natural log of the probability of the candidate's tokens after its prompt, summed over its tokens.
         tokens_QC: Tokens of each candidate.
         cut_QC: Tokens cut from the left of the candidate's prompt, because prompt and candidate overran the context.
-        meta: What else is known of the run (model, prompt style, ...), JSON-able.
+        meta: What else is known of the run (model, prompt style, ...), JSON-able. Of unpaired records `labels`:
+            whether the one candidate of each question is right.
 
     >>> gas = Question("1", "Which gas?", ("oxygen", "argon"), 0)
     >>> logprob = np.array([[[-3.0, -2.0]], [[-1.0, -4.0]]])
@@ -135,6 +136,22 @@ class Likelihoods:
             f"read in {way}" if share is None else f"rounding: {100 * share:.2g}% of the ratio's spread (read in {way})"
         )
 
+    def rows(self, start: int, stop: int | None = None) -> "Likelihoods":
+        """The table of some of its questions, which follow one another."""
+        some = slice(start, stop)
+        size = max((len(question.choices) for question in self.questions[some]), default=0)
+        meta = dict(self.meta)
+        if "labels" in meta:
+            meta["labels"] = meta["labels"][some]
+        return Likelihoods(
+            self.heads,
+            self.questions[some],
+            self.logprob_HQC[:, some, :size],
+            self.tokens_QC[some, :size],
+            self.cut_QC[some, :size],
+            meta,
+        )
+
     @property
     def questions_cut(self) -> int:
         """Number of questions that lost part of a prompt."""
@@ -154,7 +171,9 @@ class Likelihoods:
             "right": [
                 None if answer < 0 else bool(answer == distinct)
                 for answer, distinct in zip(self.answers_Q[rows], self.distinct_QC[rows, columns], strict=True)
-            ],
+            ]
+            if "labels" not in self.meta
+            else self.meta["labels"],
             "tokens": self.tokens_QC[rows, columns],
             "characters": self.characters_QC[rows, columns],
             "bytes": self.bytes_QC[rows, columns],
@@ -192,7 +211,7 @@ class Likelihoods:
         questions = []
         for (identity, text, *group), (start, end) in zip(identities, itertools.pairwise(starts), strict=True):
             right = data["right"][start:end]
-            answer = None if right[0] is None else right.index(True)
+            answer = right.index(True) if True in right and "labels" not in meta else None
             questions.append(Question(identity, text, tuple(data["text"][start:end]), answer, *group))
         heads = tuple(name.removeprefix(_HEAD) for name in table.column_names if name.startswith(_HEAD))
         shape = (len(questions), max(len(q.choices) for q in questions))

@@ -92,16 +92,18 @@ def create_app(
     async def score(request: ScoreRequest) -> ScoreResponse:
         """Score candidate answers to a question."""
         table = await ask(request.question, request.choices, ("question", "choices"))
-        scoring = Scoring(weight=request.weight)
+        scoring = Scoring(weight=request.weight, min_confidence=request.min_confidence)
         [candidates] = likra.candidates(table, scoring)
         best = max(range(len(candidates)), key=lambda place: candidates[place].score)
-        sure = candidates[best].is_sure(request.min_confidence)
+        withheld = candidates[best].withheld
         return ScoreResponse(
             model=name,
             weight=scoring.weight_or(likra.weight),
             choices=[ScoredChoice.model_validate(candidate) for candidate in candidates],
-            answer=best if sure else None,
-            abstained=not sure,
+            best=best,
+            answer=None if withheld else best,
+            withheld=withheld,
+            abstained=withheld,
         )
 
     # Cohere's clients send to /v1 or /v2, Jina's to /v1, vLLM's to all three.
@@ -111,7 +113,7 @@ def create_app(
     async def rerank(request: RerankRequest, http: Request) -> RerankResponse:
         """Rank documents for a query, in the form of Cohere, Jina and vLLM."""
         table = await ask(request.query, request.documents, ("query", "documents"))
-        [candidates] = likra.candidates(table)
+        [candidates] = likra.candidates(table, Scoring(min_confidence=request.min_confidence))
         ranked = sorted(range(len(candidates)), key=lambda place: -candidates[place].score)
         results = []
         for place in ranked[: request.top_n or None]:
@@ -120,6 +122,7 @@ def create_app(
                 RankedDocument(
                     index=place,
                     relevance_score=candidate.score if candidate.probability is None else candidate.probability,
+                    withheld=candidate.withheld,
                     document=None if request.return_documents is False else Document(text=candidate.text),
                 )
             )
@@ -143,7 +146,7 @@ def create_app(
             heads=list(likra.heads),
             weight=likra.weight,
             style=likra.style,
-            calibrated=likra.probable() is not None,
+            calibrated=bool(likra.probable() or likra.probable(lone=True)),
             key_required=key is not None,
         )
 

@@ -48,6 +48,12 @@ class RerankRequest(BaseModel):
     top_n: int | None = Field(None, ge=0, description="Return only so many of the best; 0: all.")
     return_documents: bool | None = Field(True, description="Whether results hold the documents' texts.")
     model: Text | None = Field(None, description="Any name; given back.")
+    min_confidence: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="likra's own: say of each document that is less probably right that it is withheld.",
+    )
 
 
 class RankedDocument(BaseModel):
@@ -56,8 +62,10 @@ class RankedDocument(BaseModel):
     index: int = Field(description="Place in the request's list, from 0.")
     relevance_score: float = Field(
         description="The probability that it is the right one, where the heads are calibrated (and there are two "
-        "documents or more); else L+ - w * L-, in nats. Higher is better."
+        "documents or more); else, where they are calibrated on unpaired data, the probability that it is right by "
+        "itself; else L+ - w * L-, in nats. Higher is better."
     )
+    withheld: bool = Field(description="Whether it is less probably right than `min_confidence` asks for.")
     document: Document | None = None
 
 
@@ -115,8 +123,8 @@ class ScoredChoice(BaseModel):
     negative: float | None = Field(description="L-: under the head that learned wrong answers; null for SFT.")
     base: float = Field(description="Under the untrained base.")
     probability: float | None = Field(
-        description="That it is the right one, if one of them is; null where the heads are not calibrated for this "
-        "weight, or there is one choice only."
+        description="That it is the right one, if one of them is; of a lone choice, or where the heads are calibrated "
+        "on unpaired data alone, that it is right by itself. Null where they are not calibrated so for this weight."
     )
 
 
@@ -126,8 +134,10 @@ class ScoreResponse(BaseModel):
     model: str
     weight: float
     choices: list[ScoredChoice]
-    answer: int | None = Field(description="Index of the best choice, from 0; null where likra abstains.")
-    abstained: bool
+    best: int = Field(description="Index of the best choice, from 0.")
+    answer: int | None = Field(description="The same; null where it is withheld.")
+    withheld: bool = Field(description="Whether the best choice is less probably right than `min_confidence` asks for.")
+    abstained: bool = Field(description="The same as `withheld`.")
 
 
 class Health(BaseModel):

@@ -90,7 +90,7 @@ class TrainingSet:
                 raise InputError("shots must be 0 for unpaired data, which has no solved questions to show.")
             unpaired = cast(Sequence[Example], items)
             examples = {adapter: drawn(_side(unpaired, adapter, name), limit, seed) for adapter in adapters}
-            asked = sketch([example for example in unpaired if example.right])
+            asked = sketch([example for some in examples.values() for example in some])
         else:
             questions = cast(list[Question], list(items))
             some, prompter = drawn(questions, limit, seed), Prompter(style, shots, questions)
@@ -119,6 +119,12 @@ class TrainingSet:
 def drawn(items: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
     """So many of some items, drawn by a seed; all of them where there are no more."""
     return list(items) if limit is None or limit >= len(items) else random.Random(seed).sample(items, limit)
+
+
+def drawn_examples(examples: Sequence[Example], adapters: Sequence[str], limit: int | None, seed: int) -> list[Example]:
+    """The unpaired examples that these adapters are trained on."""
+    sides = [[one for one in examples if one.right == (adapter == POSITIVE)] for adapter in adapters]
+    return [example for side in sides for example in drawn(side, limit, seed)]
 
 
 def _items(data: Data) -> tuple[str, Sequence[Question] | Sequence[Example]]:

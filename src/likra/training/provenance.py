@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from likra.data.canonical import canonical
 from likra.data.negatives import negatives
-from likra.data.overlap import overlaps, sketch
-from likra.data.question import Question
+from likra.data.overlap import overlaps, shared, sketch
+from likra.data.question import Example, Question
 from likra.data.sources import Source, right_answers
 from likra.data.templates import Prompter
 from likra.errors import InputError
 from likra.scoring.controls import Answers
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE
-from likra.training.dataset import drawn
+from likra.training.dataset import drawn, drawn_examples
+
+_NEARLY_ALL, _GOOD_PART = 0.9, 0.1  # shares of questions, see `trained_by`
 
 
 def remarks(
@@ -33,12 +35,43 @@ def remarks(
             f"{source.style!r} (`likra data` shows it)"
         )
     if "asked" in facts:
-        seen = overlaps(facts["asked"], source.split(split)[:limit])
+        seen = overlaps(facts["asked"], source.items(split)[:limit])
     else:  # adapters of before it was kept
         seen = (split or source.default_split) in ("train", "all") and facts.get("data") == source.name
     if seen:
         found.append("these heads were trained on some of the questions judged here")
     return found
+
+
+def split_to_judge(facts: Mapping[str, Any], source: Source, split: str | None = None) -> tuple[str, str]:
+    """The split of a source that adapters are judged on, and the same in words.
+
+    Without `split`: all of it, unless it names splits or trained these adapters; else test, or validation where there
+    is no test.
+
+    Args:
+        facts: What the adapters were trained on.
+        source, split: The data, and the split where one was asked for.
+    """
+    if split is not None:
+        return split, split
+    if not source.hashed:
+        return source.default_split, source.default_split
+    if trained_by(facts, source):
+        return source.default_split, f"{source.default_split}: what a hash held out, for this data trained these heads"
+    return "all", "all: the data names no splits, and did not train these heads"
+
+
+def trained_by(facts: Mapping[str, Any], source: Source) -> bool:
+    """Whether adapters were trained on a source, by the sketch of what they were asked.
+
+    They were if it has nearly all that they learned from, or if they learned from a good part of it. Otherwise a source
+    that has some of the same questions is another one; `remarks` names these.
+    """
+    if "asked" not in facts:  # adapters of before it was kept
+        return facts.get("data") == source.name
+    of_learned, of_source = shared(facts["asked"], source.items("all"))
+    return of_learned >= _NEARLY_ALL or of_source > _GOOD_PART
 
 
 def held_out(facts: Mapping[str, Any], source: Source, split: str | None, seed: int) -> tuple[Source, str, str]:
@@ -47,7 +80,8 @@ def held_out(facts: Mapping[str, Any], source: Source, split: str | None, seed: 
     Args:
         facts: What the adapters were trained on.
         source: Where the questions come from.
-        split: The split; default: validation. Where there is none, it is what training with a `limit` left over.
+        split: The split; default: validation. Where there is none, it is all of the source if that names no splits and
+            did not train the adapters, else what training with a `limit` left over.
         seed: Of the training.
 
     Returns:
@@ -56,23 +90,39 @@ def held_out(facts: Mapping[str, Any], source: Source, split: str | None, seed: 
     Raises:
         InputError: There are no such questions.
     """
+    if split is None and source.hashed and not trained_by(facts, source):
+        split = "all"
     place = split = split or "validation"
-    if split == "validation" and not source.questions.get(split) and not source.unpaired:
-        source = replace(source, questions={**source.questions, split: left_over(facts, source, seed)})
+    own = source.examples or source.questions
+    left = left_over(facts, source, seed) if split == "validation" and not own.get(split) else None
+    if left is not None:
         place = "train, what training left over"
+    if source.unpaired:  # nothing beside these is needed
+        examples = cast(list[Example], left if left is not None else source.items(split))
+        return replace(source, examples={"test": examples}), "test", place
+    if left is not None:
+        source = replace(source, questions={**source.questions, split: cast(list[Question], left)})
     return source, split, place
 
 
-def left_over(facts: Mapping[str, Any], source: Source, seed: int) -> list[Question]:
-    """The training questions of a source that ask nothing that training with a `limit` drew.
+def left_over(facts: Mapping[str, Any], source: Source, seed: int) -> list[Question] | list[Example]:
+    """The training questions, or examples, of a source that ask nothing that training with a `limit` drew.
 
     Raises:
         InputError: The adapters were trained on all of them, or on another source.
     """
-    questions = source.questions.get("train", [])
-    some = drawn(questions, facts.get("limit"), seed)
-    asked = {question.asked for question in some}
-    left = [question for question in questions if question.asked not in asked]
+    some: list[Question] | list[Example]
+    left: list[Question] | list[Example]
+    if source.unpaired:
+        examples = source.examples.get("train", [])
+        some = drawn_examples(examples, [*facts.get("examples", {})], facts.get("limit"), seed)
+        learned = {example.asked for example in some}
+        left = [example for example in examples if example.asked not in learned]
+    else:
+        questions = source.questions.get("train", [])
+        some = drawn(questions, facts.get("limit"), seed)
+        learned = {question.asked for question in some}
+        left = [question for question in questions if question.asked not in learned]
     same = sketch(some) == facts["asked"] if "asked" in facts else facts.get("data") == source.name
     if not left or not same:
         raise InputError(

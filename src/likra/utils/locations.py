@@ -14,13 +14,13 @@ from likra.utils.embedded import embedded_models
 MANIFEST, LOSSES, CARD = "likra.json", "losses.jsonl", "README.md"
 #: Of each adapter, in PEFT's format.
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-CALIBRATION, EVALUATIONS = "calibration.json", "evaluations.json"
+CALIBRATION, LONE_CALIBRATION, EVALUATIONS = "calibration.json", "lone_calibration.json", "evaluations.json"
 CURVE, CURVE_FIGURE = "curve.json", "curve.png"
 
 GGUF = b"GGUF"  # how such a file begins
 
 #: Files about the adapters. They change later, so the manifest has no digests of them.
-EXTRAS = (CARD, CALIBRATION, EVALUATIONS, CURVE, CURVE_FIGURE)
+EXTRAS = (CARD, CALIBRATION, LONE_CALIBRATION, EVALUATIONS, CURVE, CURVE_FIGURE)
 #: All files of a folder of adapters; no others are fetched from the hub, or sent there.
 FILES = (MANIFEST, LOSSES, *EXTRAS, f"*/{CONFIG}", f"*/{WEIGHTS}")
 

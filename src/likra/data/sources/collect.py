@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from likra.data.canonical import canonical
 from likra.data.forms import MEANINGS, Form, Open, Record, Unusable, identity_of, recognise
@@ -29,29 +30,47 @@ def collect(name: str, records: Iterable[Located], form: Form | None = None) -> 
         InputError: A record is of no known form or breaks its form's rules, two records are of different forms, or
             nothing can be used.
     """
-    source, found = _read(name, records, form)
-    if not found and not source.examples:
+    source, found, unpaired = _read(name, records, form)
+    if unpaired:
+        splits, examples = [split for split, _ in unpaired], [example for _, example in unpaired]
+        source.examples, source.hashed = _parts(examples, splits), not any(splits)
+        if source.hashed and "train" not in source.examples:  # one instruction for all records, say
+            source.examples = {"train": examples}
+        return source
+    if not found:
         raise InputError(f"{name}: none of its records can be used: {'; '.join(source.skipped)}.")
     questions = _identified(name, _decided(found))
-    asked = [question.asked for question in questions]
-    # The question's text decides the split, so that records of one question stay together.
-    sides = {text: split for text, (_, split, _) in zip(asked, found, strict=True) if split}
-    parts: dict[str, list[Question]] = {split: [] for split in SPLITS}
-    for text, (_, split, _), question in zip(asked, found, questions, strict=True):
-        parts[split or sides.get(text) or hash_split(text)].append(question)
-    source.questions = {split: part for split, part in parts.items() if part}
+    splits = [split for _, split, _ in found]
+    source.questions = _parts(questions, splits)
+    source.hashed = not any(splits)
     return source
+
+
+_Item = TypeVar("_Item", Question, Example)
+
+
+def _parts(items: Sequence[_Item], splits: Sequence[str | None]) -> dict[str, list[_Item]]:
+    """The items by their splits. What is asked decides where none is given, so that records of one question or prompt
+    stay together."""
+    sides = {item.asked: split for item, split in zip(items, splits, strict=True) if split}
+    parts: dict[str, list[_Item]] = {split: [] for split in SPLITS}
+    for item, split in zip(items, splits, strict=True):
+        parts[split or sides.get(item.asked) or hash_split(item.asked)].append(item)
+    return {split: part for split, part in parts.items() if part}
 
 
 #: Where a record stands, its split if that is known, and what was read from it.
 _Found = tuple[str, str | None, Question | Open]
 
 
-def _read(name: str, records: Iterable[Located], given: Form | None) -> tuple[Source, list[_Found]]:
-    """A source without questions yet, and the questions as they were read."""
+def _read(
+    name: str, records: Iterable[Located], given: Form | None
+) -> tuple[Source, list[_Found], list[tuple[str | None, Example]]]:
+    """A source without questions yet, and the questions as they were read; of unpaired data the examples."""
     forms: dict[frozenset[str], Form] = {}
     source: Source | None = None
     found: list[_Found] = []
+    unpaired: list[tuple[str | None, Example]] = []
     for where, split, record in records:
         keys = frozenset(record)
         form = given or forms.get(keys)
@@ -65,12 +84,12 @@ def _read(name: str, records: Iterable[Located], given: Form | None) -> tuple[So
             if isinstance(item, Unusable):
                 source.skipped[str(item)] = source.skipped.get(str(item), 0) + 1
             elif isinstance(item, Example):
-                source.examples.setdefault(split or "train", []).append(replace(item, where=where))
+                unpaired.append((split, replace(item, where=where)))
             else:
                 found.append((where, split, item))
     if source is None:
         raise InputError(f"{name}: holds no records; nothing can be learned from it.")
-    return source, found
+    return source, found, unpaired
 
 
 def _items(form: Form, record: Record, where: str) -> list[Question | Open | Example | Unusable]:

@@ -72,12 +72,10 @@ def _check(source: Source, used: Template) -> None:
 def _reworded(example: Example, used: Template) -> Example:
     """An example of unpaired data; its prompt is the text of a question."""
     prompt, completion = example.prompt, used.answer(example.completion)
-    if isinstance(prompt, Conversation):
-        if isinstance(used, Chat):
-            return replace(example, completion=completion)
-        prompt = prompt.asked
-    prompt, completion = used.pair(prompt, completion)
-    return replace(example, prompt=prompt, completion=completion)
+    if isinstance(prompt, Conversation) and isinstance(used, Chat):
+        return replace(example, completion=completion)
+    prompt, completion = used.pair(example.text, completion)
+    return replace(example, prompt=prompt, completion=completion, question=example.text)
 
 
 def _has_earlier_turns(item: Question | Example) -> bool:

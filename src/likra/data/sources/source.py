@@ -1,7 +1,8 @@
 """A source: questions, or examples of unpaired data, by split."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from likra.data.forms import Record
 from likra.data.question import Example, Question
@@ -50,6 +51,7 @@ class Source:
         examples: split -> examples, for unpaired data only (then `questions` is empty).
         skipped: reason -> how many records were left out for it.
         chosen: Whether a user chose the style (`load(..., style=...)`).
+        hashed: Whether the data names no splits, so that a hash of what is asked made them.
         columns: The fields of a table of texts and labels (`load(..., text=..., label=...)`); None for other data.
 
     >>> source = Source("mine", "likra", "qa", {"test": [Question("1", "Which gas?", ("oxygen", "argon"), 0)]})
@@ -64,6 +66,7 @@ class Source:
     examples: dict[str, list[Example]] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     chosen: bool = False
+    hashed: bool = False
     columns: Columns | None = None
 
     @property
@@ -81,7 +84,11 @@ class Source:
     @property
     def default_split(self) -> str:
         """The split that is evaluated unless another is named: test, or validation where there is no test."""
-        return next((split for split in ("test", "validation") if self.questions.get(split)), "test")
+        return next((split for split in ("test", "validation") if self._parts.get(split)), "test")
+
+    @property
+    def _parts(self) -> Mapping[str, Sequence[Question] | Sequence[Example]]:
+        return self.examples or self.questions
 
     @property
     def right_only(self) -> bool:
@@ -101,20 +108,30 @@ class Source:
             )
         if self.unpaired:
             raise InputError(
-                f"{self.name}: unpaired data (prompt, completion, label) has no choices to score; it can only train. "
-                "Name a source whose questions have choices."
+                f"{self.name}: unpaired data (prompt, completion, label) has no choices to choose from; `likra train`, "
+                "`eval` and `calibrate` take it, all else needs a source whose questions have choices."
             )
+        return cast(list[Question], self._items(name))
+
+    def items(self, name: str | None) -> list[Question] | list[Example]:
+        """As `split`; of unpaired data the examples.
+
+        Raises:
+            InputError: As there, but for unpaired data.
+        """
+        return cast(list[Example], self._items(name)) if self.unpaired else self.split(name)
+
+    def _items(self, name: str | None) -> list[Question | Example]:
         name = name or self.default_split
         if name == "all":
-            return [question for split in SPLITS for question in self.questions.get(split, [])]
+            return [item for split in SPLITS for item in self._parts.get(split, [])]
         if name not in SPLITS:
             raise InputError(f"split must be one of {', '.join(SPLITS)} or all, got {name!r}.")
-        if not self.questions.get(name):
-            sizes = ", ".join(f"{split} {len(items)}" for split, items in self.questions.items())
-            raise InputError(
-                f"{self.name}: has no questions in its {name} split (it has: {sizes}); choose another split."
-            )
-        return self.questions[name]
+        if not self._parts.get(name):
+            sizes = ", ".join(f"{split} {len(items)}" for split, items in self._parts.items())
+            kind = "records" if self.unpaired else "questions"
+            raise InputError(f"{self.name}: has no {kind} in its {name} split (it has: {sizes}); choose another split.")
+        return list(self._parts[name])
 
 
 def right_answers(questions: Iterable[Question]) -> list[str]:
