@@ -16,8 +16,8 @@ from typing import Any, Unpack, cast
 from transformers import PreTrainedModel
 
 from likra.data import few_shot
-from likra.data.few_shot import Selection, loaded
-from likra.data.question import Example, Question
+from likra.data.few_shot import Data, Selection, loaded
+from likra.data.question import Question
 from likra.data.sources import Source
 from likra.data.templates import Prompter
 from likra.data.unpaired import LoneCandidates, is_unpaired
@@ -182,7 +182,7 @@ class Likra:
     @alone_with_base
     def fit(
         self,
-        data: str | Source | Sequence[Question] | Sequence[Example],
+        data: Data,
         *,
         state: Path | None = None,
         checkpoint_every: int = CHECKPOINT_EVERY,
@@ -192,7 +192,8 @@ class Likra:
         """Train the adapters; returns this Likra, or raises InputError and leaves it as it was.
 
         Args:
-            data: A source's name, a loaded source (its training split is used), questions, or unpaired examples.
+            data: A source's name, a loaded source (its training split is used), records in memory (see `likra.load`),
+                questions, or unpaired examples.
             state, checkpoint_every: Folder for the state of the run, so that a killed run goes on from it (remove it
                 after saving), and how many optimisation steps there are between two states.
             runtime: Memory and progress.
@@ -256,7 +257,7 @@ class Likra:
     @alone_with_base
     def evaluate(
         self,
-        data: str | Source | Sequence[Question] | Sequence[Example],
+        data: Data,
         *,
         controls: bool = False,
         scoring: Scoring | None = None,
@@ -268,7 +269,7 @@ class Likra:
         Of unpaired data a `Verification`: how well they tell right completions from wrong ones.
 
         Args:
-            data: A source's name, a loaded source, questions, or unpaired examples.
+            data: A source's name, a loaded source, records in memory, questions, or unpaired examples.
             controls: Also without the question, with another one, and by the look of the answers (`Evaluation`).
             scoring, runtime: Weight and normalization; memory, cache and progress.
             **which: Which of the questions, after which examples (split, limit, shots, sampled_shots, few_shot). The
@@ -314,7 +315,7 @@ class Likra:
     @alone_with_base
     def calibrate(
         self,
-        data: str | Source | Sequence[Question] | Sequence[Example],
+        data: Data,
         *,
         method: str = "temperature",
         error_budget: float | None = None,

@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypedDict
 
@@ -10,20 +11,25 @@ from likra.data.canonical import canonical
 from likra.data.overlap import digest
 from likra.data.question import Question
 from likra.data.sources import Source, in_style_of, load_for, with_labels
+from likra.data.sources.memory import is_records
 from likra.data.templates import Prompter, template
 from likra.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 
+#: What a user may give as data: a source or its name, records in memory (`likra.data.sources.memory`), or questions.
+Data = str | Path | Source | Iterable[Any]
+
+
 def loaded(data: Any, facts: Mapping[str, Any] = MappingProxyType({})) -> Any:
-    """A source by its name, and a table with the labels that adapters learned; all else as it is.
+    """A source by its name or of records in memory, a table with the labels that adapters learned, or what is given.
 
     Args:
         data: What a user gave.
         facts: What the adapters were trained on, where they are judged (`likra.data.sources.load_for`).
     """
-    if isinstance(data, str):
+    if isinstance(data, str | Path) or is_records(data):
         return load_for(data, facts)
     columns = facts.get("columns")
     return with_labels(data, columns["labels"]) if isinstance(data, Source) and columns else data

@@ -64,10 +64,17 @@ def file_records(path: Path, split: str | None, names: Sequence[str] = ()) -> It
     if suffix not in readers:
         raise InputError(f"{path}: files of type {path.suffix or 'none'} are not read; use {', '.join(SUFFIXES)}.")
     for where, record in readers[suffix](path):
-        own = record.get("split") if split is None else None
-        if own is not None and (not isinstance(own, str) or own not in SPLIT_NAMES):
-            raise InputError(f"{where}: field 'split' is {own!r}; use one of {', '.join(SPLITS)}.")
-        yield where, split or (SPLIT_NAMES[own] if own is not None else None), record
+        yield where, split or own_split(where, record), record
+
+
+def own_split(where: str, record: Record) -> str | None:
+    """The split that the field `split` of a record names, if it has one."""
+    own = record.get("split")
+    if own is None:
+        return None
+    if not isinstance(own, str) or own not in SPLIT_NAMES:
+        raise InputError(f"{where}: field 'split' is {own!r}; use one of {', '.join(SPLITS)}.")
+    return SPLIT_NAMES[own]
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Record]]:

@@ -3,9 +3,8 @@
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from likra.data.sources.columns import readable_rows
 from likra.data.sources.files import Located
-from likra.data.sources.splits import split_of
+from likra.data.sources.memory import split_records
 from likra.errors import InputError
 from likra.utils import hub_client
 
@@ -32,18 +31,4 @@ def hub_records(parts: Iterable[tuple[str, str | None]]) -> Iterator[Located]:
                 "Check the name and the network, or pass a local file or folder."
             ) from None
         for name, splits in loaded:
-            # A data set that has one split only has no splits of its own; likra makes its own 90/10.
-            alone = len(splits) == 1
-            known_splits = {split: None if alone else split_of(split) for split in splits}
-            if not alone and not any(known_splits.values()):
-                raise InputError(
-                    f"{repository}: its splits are {', '.join(splits)}; none is train, validation or test."
-                )
-            for split, rows in splits.items():
-                known = known_splits[split]
-                if not alone and known is None:
-                    continue
-                table = rows.with_format("arrow")[:]
-                where = f"{repository} {name or ''} {split}"
-                for index, row in enumerate(readable_rows(where, table.column_names, table.column)):
-                    yield f"{where}, row {index}", known, row
+            yield from split_records(f"{repository} {name}" if name else repository, splits)

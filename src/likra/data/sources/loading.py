@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from likra.data.sources.benchmarks import HUB, arc_paper
 from likra.data.sources.collect import collect
 from likra.data.sources.files import Located, file_records, folder_records, holds_data
 from likra.data.sources.hub import hub_records
+from likra.data.sources.memory import NAME, is_records, memory_records
 from likra.data.sources.restyle import restyled
 from likra.data.sources.source import Columns, Source
 from likra.data.sources.splits import split_of
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def load(
-    source: str,
+    source: "str | Path | Iterable[Any]",
     style: str | None = None,
     *,
     text: str | None = None,
@@ -34,7 +35,8 @@ def load(
 
     Args:
         source: The name of a benchmark (see `HUB`) or of an embedded source, `hf:owner/name[:configuration]`, or a
-            file or folder (JSONL, JSON, CSV, Parquet) whose form is recognised by its fields.
+            file or folder (JSONL, JSON, CSV, Parquet) whose form is recognised by its fields. Or records in memory: a
+            list of dicts, a pandas DataFrame, or a `Dataset` or `DatasetDict` of the library `datasets`.
         style: Prompt template, one of `likra.data.TEMPLATES`; default: that of the form.
         text, label: The fields of a table of texts and labels, in place of a form: each text is a question, and the
             labels are its choices.
@@ -54,7 +56,9 @@ def load(
     return _loaded(source, style, columns)
 
 
-def load_for(source: str, facts: Mapping[str, Any], style: str | None = None, **columns: str | None) -> Source:
+def load_for(
+    source: "str | Path | Iterable[Any]", facts: Mapping[str, Any], style: str | None = None, **columns: str | None
+) -> Source:
     """A source as adapters are judged on it: a table has the labels that they learned, and the fields, if it has them.
 
     Args:
@@ -73,7 +77,9 @@ def load_for(source: str, facts: Mapping[str, Any], style: str | None = None, **
     return _loaded(source, style, learned, only_where_they_fit=True)
 
 
-def _loaded(source: str, style: str | None, columns: Columns | None, only_where_they_fit: bool = False) -> Source:
+def _loaded(
+    source: "str | Path | Iterable[Any]", style: str | None, columns: Columns | None, only_where_they_fit: bool = False
+) -> Source:
     """What a name stands for, as `_load` gives it, in the style that a user chose."""
     if style is not None:
         template(style)
@@ -84,7 +90,7 @@ def _loaded(source: str, style: str | None, columns: Columns | None, only_where_
         if repeated:
             logger.warning(
                 "%s: %d of the %d %s questions are asked in its train split too.",
-                source,
+                found.name,
                 repeated,
                 len(questions),
                 split,
@@ -92,24 +98,33 @@ def _loaded(source: str, style: str | None, columns: Columns | None, only_where_
     return found if style is None else restyled(found, style)
 
 
-def _load(source: str, columns: Columns | None = None, only_where_they_fit: bool = False) -> Source:
-    """What a name stands for.
+def _load(
+    source: "str | Path | Iterable[Any]", columns: Columns | None = None, only_where_they_fit: bool = False
+) -> Source:
+    """What a name stands for, or records in memory.
 
     Args:
-        source: The name.
+        source: The name, or records in memory.
         columns: Fields of a table.
         only_where_they_fit: Whether data without these fields is read in its own form.
     """
+    named = str(source) if isinstance(source, str | Path) else None
     given = columns is not None and not only_where_they_fit
-    if source.partition(":")[0] == "arc-paper" and not (given or holds_data(Path(source))):
-        return arc_paper(source)
+    if named and named.partition(":")[0] == "arc-paper" and not (given or holds_data(Path(named))):
+        return arc_paper(named)
+    if named is None and not is_records(source):
+        raise InputError(
+            f"{type(source).__name__} is not a source; give a name, a file, a list of dicts, a DataFrame or a Dataset."
+        )
+    name = named or NAME
+    found = memory_records(source) if named is None else _records(named, columns.names if columns else ())
     if columns is None:
-        return collect(source, _records(source, ()))
-    records = list(_records(source, columns.names))
+        return collect(name, found)
+    records = list(found)
     if only_where_they_fit and not all(columns.fit(record) for _, _, record in records):
-        return collect(source, records)
-    form, columns = table_form(source, records, columns)
-    return replace(collect(source, records, form), columns=columns)
+        return collect(name, records)
+    form, columns = table_form(name, records, columns)
+    return replace(collect(name, records, form), columns=columns)
 
 
 def _records(source: str, names: Sequence[str]) -> Iterator[Located]:
