@@ -110,8 +110,8 @@ def check_both_kinds(labels: Sequence[bool]) -> None:
     """Raise InputError unless some records are right and some are wrong."""
     if len(set(labels)) < 2:
         raise InputError(
-            f"the {len(labels)} records that are judged are all {'right' if all(labels) else 'wrong'}, and right ones are "
-            "compared with wrong ones; judge more records, or another split (all, if none of it trained the heads)."
+            f"the {len(labels)} records that are judged are all {'right' if all(labels) else 'wrong'}, and right ones "
+            "are compared with wrong ones; judge more records, or another split (all, if none of it trained the heads)."
         )
 
 
