@@ -2,13 +2,15 @@
 
     python benchmarks/thumbs.py --model world --data world --lr 1e-3 --out FOLDER
 
-Each question of a source gives two records (question, option, right or wrong): its right answer and one of its wrong ones.
-Likra's heads learn from some of the training questions' records, and are calibrated on records of training questions that
-they did not learn from. Judged are records of test questions and, where these are too few, of more training questions that
-were left over. The reward head (TRL's, through the laboratory) learns from the same answers, as pairs.
+Each question of a source gives two records (question, option, right or wrong): its right answer and one of its wrong
+ones. Likra's heads learn from some of the training questions' records, and are calibrated on records of training
+questions that they did not learn from. Judged are records of test questions and, where these are too few, of more
+training questions that were left over. The reward head (TRL's, through the laboratory) learns from the same answers, as
+pairs.
 
-A seed draws its own questions, wrong answers, order and first weights. Each seed is kept in `--out` as soon as it is done;
-the same command goes on from there. Intervals of a seed are bootstraps over prompts, those of the mean Student's over seeds.
+A seed draws its own questions, wrong answers, order and first weights. Each seed is kept in `--out` as soon as it is
+done; the same command goes on from there. Intervals of a seed are bootstraps over prompts, those of the mean Student's
+over seeds.
 """
 
 import argparse
@@ -19,14 +21,15 @@ import os
 import random
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from likra import Base, Example, Likra, Question, TrainingConfig, load
 from likra.data import Prompter
+from likra.lab.rival import RIVALS
+from likra.lab.rivals._methods import Training
 from likra.lab.rivals._training import Trained, Triple, train_rival
-from likra.lab.rivals.reward import Reward
 from likra.models.base import load_base
 from likra.scoring import over_seeds
 from likra.scoring.calibration import PLAIN
@@ -47,10 +50,9 @@ def records(questions: list[Question], style: str, rng: random.Random) -> list[E
     """The right answer of each question and one of its wrong ones."""
     found = []
     for question in questions:
-        pairs = Prompter(style).pairs(question)
-        wrong = rng.choice([place for place in range(len(pairs)) if place != question.answer])
-        for place in (question.answer, wrong):
-            found.append(Example(*pairs[place], right=place == question.answer, question=question.text))
+        pairs, answer = Prompter(style).pairs(question), question.answer or 0
+        wrong = rng.choice([place for place in range(len(pairs)) if place != answer])
+        found += [Example(*pairs[place], right=place == answer, question=question.text) for place in (answer, wrong)]
     return found
 
 
@@ -67,7 +69,8 @@ def reward(base: Base, learned: list[Example], judged: list[Example], config: Tr
         found.append(trained.rewards(asked))
 
     first = adapter_seed(config.seed, negative=False)
-    train_rival(Reward(), base, triples, [len(triples)], once, seed=first, folder=out / "trl", visit=visit)
+    head = cast(Training, RIVALS[REWARD])
+    train_rival(head, base, triples, [len(triples)], once, seed=first, folder=out / "trl", visit=visit)
     return found[0]
 
 
