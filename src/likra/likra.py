@@ -291,7 +291,7 @@ class Likra:
     @alone_with_base
     def cross_validate(
         self,
-        data: str | Source | Sequence[Question] | Sequence[Example],
+        data: Data,
         *,
         runtime: Runtime = RUNTIME,
         **how: Unpack[Folding],
