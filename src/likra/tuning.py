@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from likra.data.few_shot import loaded
+from likra.data.few_shot import Data, loaded
 from likra.data.overlap import sketch
-from likra.data.question import Question
 from likra.data.sources import Source
 from likra.data.unpaired import is_unpaired
 from likra.errors import InputError
@@ -23,11 +22,13 @@ from likra.utils.runtime import Runtime
 
 RATES, EPOCHS = (1e-3, 3e-4), (3, 1, 5)
 """What is tried; the first ones stand for all where nothing is better."""
+ADAPT = "completion"
+"""Where the adapters act unless asked otherwise: the base reads each prompt once, for all folds and all epochs."""
 
 
 def tune(
     model: str | Base,
-    data: str | Source | Sequence[Question],
+    data: Data,
     *,
     learning_rates: Sequence[float] = RATES,
     epochs: Sequence[int] = EPOCHS,
@@ -51,7 +52,7 @@ def tune(
         folds: How many folds.
         limit: Use only so many records, drawn by the seed.
         error_budget: Also choose what can be automated at this budget (`likra.scoring.budget.choose`).
-        training_config: All else of how heads are trained.
+        training_config: All else of how heads are trained; default: adapters that act on completions (`ADAPT`).
         run: Where the run keeps its state, so that a killed one goes on from it, and what it may take.
 
     Returns:
@@ -63,7 +64,7 @@ def tune(
     if error_budget is not None:
         check_error_budget(error_budget)
     run, base, source = run or Run(runtime=Runtime()), base_of(model, None, **loading), loaded(data)
-    usual = training_config or TrainingConfig()
+    usual = training_config or TrainingConfig(adapt=ADAPT)
     config = dataclasses.replace(usual, learning_rate=learning_rates[0], num_train_epochs=epochs[0])
     if is_unpaired(source):
         raise InputError("unpaired data (prompt, completion, label) cannot be tuned; cross-validate it, and fit heads.")

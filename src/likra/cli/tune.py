@@ -32,6 +32,13 @@ def tune(
     text: options.Text = None,
     label: options.Label = None,
     error_budget: options.ErrorBudget = None,
+    adapt: Annotated[
+        str,
+        typer.Option(
+            help="completion: the base reads the prompts, once for all folds and epochs, and the heads act on what "
+            "follows: some ten times as fast. everywhere: plain LoRA."
+        ),
+    ] = "completion",
     seed: Annotated[int, typer.Option(help="Seed of the folds, the first weights, the draws and the order.")] = 0,
     json: options.Json = False,
     revision: options.Revision = None,
@@ -76,6 +83,7 @@ def tune(
     from likra.training.fit import Run
     from likra.tuning import tune as find
 
+    config = TrainingConfig(adapt=adapt, seed=seed)
     with claimed(out):
         state = unfinished(out)
         if (state / "folds" / "run.json").exists():
@@ -88,7 +96,7 @@ def tune(
             folds=folds,
             limit=limit,
             error_budget=error_budget,
-            training_config=TrainingConfig(seed=seed),
+            training_config=config,
             run=Run(state, runtime=options.runtime(memory)),
             **options.loading(revision, dtype, device, trust_remote_code, quantize),
         )
