@@ -69,13 +69,8 @@ def main() -> None:
         print(f"  | method | by the folds | on {asked.fresh} fresh tickets |\n  |---|---|---|", flush=True)
         for method, value in found.rows.items():
             told = f"{value.value:.3f} ({value.low:.3f}-{value.high:.3f})"
-            print(
-                f"  | {title_of(method)} | {told} | {true[method]:.3f} |"
-                if method in true
-                else f"  | {method} | {told} | |"
-            )
-        best = max(true.values())
-        print(f"  taken: {100 * (best - chosen.value):.1f} points below the best of these", flush=True)
+            print(f"  | {title_of(method)} | {told} | {f'{true[method]:.3f}' if method in true else ''} |")
+        print(f"  taken: {100 * (max(true.values()) - came):.1f} points below the best of these", flush=True)
 
 
 def judged(base, config, found, records, fresh):  # type: ignore[no-untyped-def]
