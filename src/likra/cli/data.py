@@ -23,13 +23,20 @@ def data(
     label: options.Label = None,
     seed: Annotated[int, typer.Option(help="Seed of the negatives.")] = 0,
 ) -> None:
-    """Show what is recognised in a source of questions: its form, splits, an example, and its negatives."""
+    """Show what is recognised in a source of questions: its form, splits, an example, and its negatives.
+
+    Notes say what is likely to disappoint: completions glued to their prompts, labels that are descriptions, too few
+    records for the default recipe.
+    """
     from rich.table import Table
     from rich.text import Text
 
     from likra.data import NEGATIVE_KINDS, TEMPLATES, Prompter, load
     from likra.data import negatives as make_negatives
+    from likra.data.advice import advice
     from likra.data.sources import answers, right_answers
+    from likra.models.lora_config import LoraShape
+    from likra.training.config import TrainingConfig
 
     found = options.load(source, template, text, label)
     console = options.console()
@@ -48,6 +55,8 @@ def data(
     for reason, count in found.skipped.items():
         facts.add_row("skipped", f"{count} records: {reason}")
     console.print(facts)
+    for sentence in advice(found, TrainingConfig(lora=LoraShape()).steps):
+        options.note(sentence)
 
     if found.unpaired:
         for right, label in ((True, "a right completion"), (False, "a wrong completion")):
