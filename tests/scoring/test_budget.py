@@ -148,7 +148,7 @@ def test_confidences_are_probabilities() -> None:
 def test_what_is_automated_is_kept_with_the_calibration(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(300, 4)) + 12 * np.eye(4)[np.arange(300) % 4]
-    record = calibrate(scores, np.arange(300) % 4, "temperature", weight=1.0, normalization="raw", error_budget=BUDGET)
+    record = calibrate(scores, np.arange(300) % 4, "plain", weight=1.0, normalization="raw", error_budget=BUDGET)
     assert record.automation and record.automation.average and record.automation.sure
     write_calibration(record, tmp_path)
     assert read_calibration(tmp_path) == record
@@ -159,12 +159,25 @@ def test_what_is_automated_is_kept_with_the_calibration(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is damaged"):
         read_calibration(tmp_path)
     # Without a budget, and in older files, there is none.
-    plain = calibrate(scores, np.arange(300) % 4, "temperature", weight=1.0, normalization="raw")
+    plain = calibrate(scores, np.arange(300) % 4, "plain", weight=1.0, normalization="raw")
     write_calibration(plain, tmp_path)
     assert read_calibration(tmp_path) == plain and plain.automation is None
     del fields["automation"]
     path.write_text(json.dumps(fields))
     assert read_calibration(tmp_path) == plain
+
+
+def test_scores_as_they_are_where_a_fit_is_no_better() -> None:
+    rng = np.random.default_rng(0)
+    answers = np.arange(300) % 4
+    sure = rng.normal(size=(300, 4)) + 12 * np.eye(4)[answers]
+    how = {"weight": 1.0, "normalization": "raw"}
+    assert not calibrate(sure, answers, "temperature", **how).helps
+    taken = calibrate(sure, answers, "temperature", **how, error_budget=BUDGET)
+    assert taken.helps and taken.calibration.is_plain and taken.automation and taken.automation.average
+    # Scores that claim too much are fitted.
+    unsure = 20 * rng.normal(size=(300, 4)) + 12 * np.eye(4)[answers]
+    assert not calibrate(unsure, answers, "temperature", **how, error_budget=BUDGET).calibration.is_plain
 
 
 def test_nothing_automated_is_kept_too() -> None:

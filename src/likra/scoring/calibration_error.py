@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from likra.data.overlap import sketch
 from likra.errors import InputError
 from likra.scoring.accuracy import credit
 from likra.scoring.budget import Automation, choose
-from likra.scoring.calibration import Calibration, fit, softmax
+from likra.scoring.calibration import PLAIN, Calibration, fit, softmax
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.likelihoods import Floats, Ints
 
@@ -125,7 +126,11 @@ def calibrate(
     error_budget: float | None = None,
     groups: Sequence[Hashable] | None = None,
 ) -> CalibrationRecord:
-    """Fit a calibration, and measure it, and what can be automated, on questions that it was not fitted to."""
+    """Fit a calibration, and measure it, and what can be automated, on questions that it was not fitted to.
+
+    What is automated goes by probabilities: where there is an error budget, and the fitted ones are no better than the
+    scores as they are, those are taken (`PLAIN`).
+    """
     own = fit(scores_QC, answers_Q, method, weight=weight, normalization=normalization, shots=shots, style=style)
     credit_Q = credit(scores_QC, answers_Q)
     plain_QC, fitted_QC = softmax(scores_QC), cross_fitted(scores_QC, answers_Q, method)
@@ -133,7 +138,12 @@ def calibrate(
     before, after = (expected_calibration_error(one_Q, credit_Q) for one_Q in (plain_Q, sure_Q))
     automation = None if error_budget is None else choose(sure_Q, credit_Q, error_budget, groups)
     briers = brier(plain_QC, answers_Q), brier(fitted_QC, answers_Q), brier(softmax(scores_QC * 0), answers_Q)
-    return CalibrationRecord(own, data, split, len(answers_Q), before, after, asked, automation, briers=briers)
+    record = CalibrationRecord(own, data, split, len(answers_Q), before, after, asked, automation, briers=briers)
+    if error_budget is None or method == PLAIN or record.helps:
+        return record
+    scored: dict[str, Any] = {"weight": weight, "normalization": normalization, "shots": shots, "style": style}
+    about: dict[str, Any] = {"data": data, "split": split, "asked": asked}
+    return calibrate(scores_QC, answers_Q, PLAIN, **scored, **about, error_budget=error_budget, groups=groups)
 
 
 def brier(probabilities_QC: Floats, answers_Q: Ints) -> float:
