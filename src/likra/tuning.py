@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from likra.data.few_shot import Data, loaded
+from likra.data.folds import foldable
 from likra.data.overlap import sketch
+from likra.data.question import Question
 from likra.data.sources import Source
 from likra.data.unpaired import is_unpaired
 from likra.errors import InputError
@@ -89,12 +91,13 @@ def tune(
     weight = 1.0 if setting.weight is None else setting.weight
     likra = Likra.from_base(base, role=role, training_config=config, weight=weight, style=style)
     likra.fit(
-        found.likelihoods.questions,
+        _whole(source),
+        limit=limit,
         state=run.state and run.state / "heads",
         checkpoint_every=run.checkpoint_every,
         runtime=run.runtime,
     )
-    likra.training |= {"data": source.name if isinstance(source, Source) else None, "tuning": tuning.as_json()}
+    likra.training |= {"tuning": tuning.as_json()}
     record = calibrate(
         tuning.scores_QC,
         found.likelihoods.answers_Q,
@@ -111,3 +114,10 @@ def tune(
     if record.helps:
         likra.calibration = record
     return likra, tuning
+
+
+def _whole(data: Any) -> Any:
+    """Data whose records are all for training, in the order in which they were cross-validated."""
+    if not isinstance(data, Source):
+        return data
+    return dataclasses.replace(data, questions={"train": cast(list[Question], foldable(data))})
