@@ -291,7 +291,7 @@ def test_a_calibration_holds_for_its_own_prompt_style(
 
     own = Source("own", "quiz", "qa", {"validation": questions})
     other = Source("other", "preference", "verbatim", {"validation": questions})
-    fitted.calibrate(other, runtime=QUIET)
+    fitted.calibration = fitted.calibrate(other, runtime=QUIET)  # whether it helps or not
     assert probability(fitted) is None
     for source, there in ((other, True), (own, False)):
         result = fitted.evaluate(source, runtime=QUIET)
@@ -303,7 +303,7 @@ def test_a_calibration_holds_for_its_own_prompt_style(
         Source("o", "p", "verbatim", {"test": [Question("o", "Who else?", ("a", "b"), 0)]}),
     )
     assert "'qa'" in remark and "'verbatim'" in remark
-    fitted.calibrate(own, runtime=QUIET)
+    fitted.calibration = fitted.calibrate(own, runtime=QUIET)
     assert probability(fitted) is not None
     # Saved before the style was: known where it was fitted to what the heads were trained on, or to a list.
     fitted.save_pretrained(tmp_path / "heads")
@@ -405,12 +405,12 @@ def test_heads_that_were_removed_from_their_base_say_so(fitted: Likra) -> None:
 
 
 def test_a_calibration_is_of_one_methods_scores(fitted: Likra, questions: list[Question]) -> None:
-    fitted.calibrate(questions, runtime=QUIET)
+    fitted.calibration = fitted.calibrate(questions, runtime=QUIET)  # whether it helps or not
     asked = ("Which animal?", ["goat", "owl"])
     assert fitted.score(*asked)[0].probability is not None
     assert fitted.score(*asked, scoring=Scoring("likra"))[0].probability is not None
     assert fitted.score(*asked, scoring=Scoring("sft"))[0].probability is None
-    fitted.calibrate(questions, scoring=Scoring("sft"), runtime=QUIET)
+    fitted.calibration = fitted.calibrate(questions, scoring=Scoring("sft"), runtime=QUIET)
     assert fitted.score(*asked)[0].probability is None
     found = fitted.score(*asked, scoring=Scoring("sft"))
     assert fitted.calibration is not None

@@ -160,7 +160,7 @@ def test_unpaired_data_trains(model_folder: Path, tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = invoke("train", model_folder, "--data", path, "--out", tmp_path / "heads", *FAST)
     assert result.exit_code == 0 and "positive head: 4 examples" in result.stdout
-    assert "Next: likra score" in result.stdout  # there is nothing to judge it on
+    assert "Next: likra eval" in result.stdout  # on the tenth of the prompts that was held out
     manifest = json.loads((tmp_path / "heads/likra.json").read_text())
     assert manifest["prompt"]["style"] == "verbatim"
 

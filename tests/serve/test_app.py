@@ -63,7 +63,7 @@ def test_scores_are_the_librarys(server: TestClient, likra: Likra, world: list[Q
         best = found["choices"][found["answer"]]["text"]
         expected = likra.score(question.text, question.choices)
         assert [list(choice) for choice in found["choices"]] == [
-            ["text", "score", "positive", "negative", "base", "probability"]
+            ["text", "score", "positive", "negative", "base", "probability", "withheld"]
         ] * len(expected)
         for choice, candidate in zip(found["choices"], expected, strict=True):
             same(choice, candidate)
@@ -420,3 +420,23 @@ def test_a_server_whose_model_is_not_read_any_more_says_so(
             response = server.post(path, json=body)
             assert response.status_code == 503 and "start the server again" in said(response)
         assert server.get("/metrics").status_code == 200
+
+
+def test_withheld_answers_still_show_the_best_guess(calibrated: Likra, world: list[Question]) -> None:
+    with client(calibrated) as server:
+        sent = asked(world[0])
+        shown = server.post("/v1/score", json=sent).json()
+        assert shown["withheld"] is shown["abstained"] is False and shown["best"] == shown["answer"]
+        probability = shown["choices"][shown["best"]]["probability"]
+        for least, withheld in ((probability - 1e-6, False), (min(1.0, probability + 1e-6), probability < 1)):
+            found = server.post("/v1/score", json={**sent, "min_confidence": least}).json()
+            assert found["withheld"] is withheld and found["best"] == shown["best"]
+            assert found["answer"] == (None if withheld else shown["best"])
+            assert found["choices"][found["best"]] == {**shown["choices"][shown["best"]], "withheld": withheld}
+        documents = {"query": sent["question"], "documents": sent["choices"]}
+        plain = server.post("/v1/rerank", json=documents).json()["results"]
+        ranked = server.post("/v1/rerank", json={**documents, "min_confidence": probability - 1e-6}).json()["results"]
+        assert not any(one["withheld"] for one in plain)
+        assert [one["withheld"] for one in ranked] == [one["relevance_score"] < probability - 1e-6 for one in ranked]
+        assert [one["index"] for one in ranked] == [one["index"] for one in plain]
+        assert server.post("/v1/rerank", json={**documents, "min_confidence": 2}).status_code == 422

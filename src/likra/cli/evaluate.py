@@ -132,6 +132,8 @@ def evaluate(
     from likra.training.provenance import answers, remarks, split_to_judge
 
     (judged, said), judge = split_to_judge(saved.training, source, split), saved.judge
+    if json and said != judged:
+        options.note(f"judged are {said}")
     for remark in remarks(saved.training, saved.style, source, judged, limit):
         options.note(remark)
     probable = judge.probable(scoring, shots, source.style, lone=source.unpaired)
@@ -158,7 +160,7 @@ def evaluate(
             lone.likelihoods.save(save_likelihoods)
             lone.alone.save(_beside(save_likelihoods, "alone"))
         if json:
-            typer.echo(jsonlib.dumps({"split": judged} | verification.as_json(lone, min_confidence, controls)))
+            typer.echo(jsonlib.dumps(verification.as_json(lone, min_confidence, controls)))
         else:
             verification.show(lone, said, NORMALIZATIONS[normalization], min_confidence, controls)
         return
@@ -193,7 +195,7 @@ def evaluate(
         if controls:
             options.note(_of_shallow(result))
         more = {"calibration": known.as_json()} if known else {}
-        typer.echo(jsonlib.dumps({"split": judged} | result.as_json() | more))
+        typer.echo(jsonlib.dumps(result.as_json() | more))
         return
     _show(result, said, NORMALIZATIONS[normalization])
     if known:

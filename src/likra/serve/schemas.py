@@ -126,6 +126,7 @@ class ScoredChoice(BaseModel):
         description="That it is the right one, if one of them is; of a lone choice, or where the heads are calibrated "
         "on unpaired data alone, that it is right by itself. Null where they are not calibrated so for this weight."
     )
+    withheld: bool = Field(description="Whether that is less than `min_confidence` asks for.")
 
 
 class ScoreResponse(BaseModel):

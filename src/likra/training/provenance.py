@@ -58,7 +58,7 @@ def split_to_judge(facts: Mapping[str, Any], source: Source, split: str | None =
     if not source.hashed:
         return source.default_split, source.default_split
     if trained_by(facts, source):
-        return source.default_split, f"{source.default_split}: what a hash held out, for this data trained these heads"
+        return source.default_split, f"{source.default_split}: held out by a hash, for the data trained these heads"
     return "all", "all: the data names no splits, and did not train these heads"
 
 
