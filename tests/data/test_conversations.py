@@ -321,6 +321,26 @@ def test_heads_keep_the_chat_template(tokenizer: Any, tmp_path: Path, caplog: py
     tokenizer.chat_template = None
 
 
+def test_thumbs_on_conversations_train_and_are_judged(tokenizer: Any, tmp_path: Path) -> None:
+    tokenizer.chat_template = TEMPLATE
+    rows = [
+        {
+            "prompt": says(SYSTEM, ("user", f"I have {n // 2} goats."), ("assistant", "Fine."), ("user", "Why?")),
+            "completion": says(("assistant", f"For the {n} cheeses.")),
+            "label": n % 2 == 0,
+        }
+        for n in range(12)
+    ]
+    source = load(rows)
+    sides = [{example.asked for example in some} for some in source.examples.values()]
+    assert sum(map(len, source.examples.values())) == 12 and sum(map(len, sides)) == len(set.union(*sides)) == 6
+    config = TrainingConfig(lora=lora_config(r=2), per_device_train_batch_size=4)
+    likra = Likra.from_base(tiny_base(tokenizer), training_config=config).fit(rows[:8], runtime=QUIET)
+    judged = likra.evaluate([row | {"split": "test"} for row in rows[8:]], runtime=QUIET)
+    assert likra.style == "chat" and judged.as_json()["records"] == 4
+    tokenizer.chat_template = None
+
+
 def test_the_state_of_other_questions_keeps_them_together() -> None:
     one, other = (Question(str(n), f"A ticket. {n}?", ("yes", "no"), 0, state="A ticket.") for n in range(2))
     assert one.asked == other.asked == "a ticket."
