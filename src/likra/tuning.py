@@ -49,7 +49,8 @@ def tune(
 
     Args:
         model, **loading: As `Likra.from_base` takes them.
-        data: A source, all of whose questions are used, or questions.
+        data: A source (of data that names no splits all records are used, else not its test split), records in memory,
+            or questions.
         learning_rates, epochs: What is tried.
         folds: How many folds.
         limit: Use only so many records, drawn by the seed.
@@ -84,9 +85,8 @@ def tune(
     assert isinstance(found, CrossValidation)  # the data is not unpaired
     found = dataclasses.replace(found, normalizations=("raw",))
     tuning = Tuning(found)
-    setting = tuning.choice.setting
-    assert setting.recipe  # heads are trained
-    config = dataclasses.replace(config, **vars(setting.recipe))
+    setting = tuning.setting
+    config = dataclasses.replace(config, **vars(setting.recipe or found.default))
     role = next(name for name, adapters in ROLES.items() if adapters == NEEDS[tuning.method])
     weight = 1.0 if setting.weight is None else setting.weight
     likra = Likra.from_base(base, role=role, training_config=config, weight=weight, style=style)
@@ -106,12 +106,15 @@ def tune(
         normalization=setting.normalization,
         style=likra.style,
         data=likra.training["data"],
-        split="all, out of fold",
+        split="out of fold",
         asked=sketch(found.likelihoods.questions),
         error_budget=error_budget,
         groups=found.groups,
     )
     if record.helps:
+        if error_budget is not None:  # by confidences that the choice of the setting has not seen
+            automation = tuning.automation(error_budget, record.calibration.method)
+            record = dataclasses.replace(record, automation=automation)
         likra.calibration = record
     return likra, tuning
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from likra import Likra
 from likra.cli import app as app_module
 from likra.scoring.cross_validation import CrossValidation, Recipe
+from likra.scoring.likelihoods import Likelihoods
 from likra.scoring.tuning import Tuning
 from likra.training.trainer import Trainer
 from likra.utils.files import unfinished
@@ -69,8 +70,9 @@ def test_it_goes_on_where_it_was_killed(model_folder: Path, data: Path, tmp_path
     assert unfinished(out).exists()
     assert not out.exists()
     monkeypatch.setattr(Trainer, "_step", real)
-    other = CliRunner().invoke(app_module.app, [*common, "--seed", "1"])
-    assert "holds an unfinished run on other data or with other options" in str(other.exception)
+    for more in (["--seed", "1"], ["--try-epochs", "1,2,3"], ["--adapt", "everywhere"]):
+        other = CliRunner().invoke(app_module.app, [*common, *more])
+        assert "holds an unfinished run on other data or with other options" in str(other.exception)
     assert tuned(out) == whole
     assert not unfinished(out).exists()
     heads, same = (Likra.from_pretrained(folder) for folder in (out, tmp_path / "whole"))
@@ -111,10 +113,28 @@ def test_what_it_says() -> None:
     assert "Likra minus SFT +40.0 points" in both.conclusion[0]
     alone = of(sft=[1] * 18 + [0] * 2, likra=[1] * 18 + [0] * 2, hidden=[0] * 20)
     assert alone.method == "sft"
-    assert "the negative head adds nothing here" in alone.conclusion[0]
+    assert "no gain from the negative head is seen here" in alone.conclusion[0]
     other = of(sft=[1, 0] * 10, likra=[1, 0] * 10, hidden=[1] * 20)
     assert other.conclusion[0].startswith("Hidden states is better here than any heads")
     assert other.honest.value == 0.5
+    # A lead that may be chance is said to be one.
+    close = of(sft=[1] * 19 + [0], likra=[1] * 19 + [0], hidden=[1] * 20)
+    assert "as far as so few tell" in close.conclusion[0]
+
+
+def test_the_honest_figure_is_of_the_rule_that_takes() -> None:
+    """By hand: without fold k, the method that is best on the other folds; its credit on fold k."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        sft, likra = (rng.integers(0, 2, 20).tolist() for _ in range(2))
+        found = of(sft, likra, hidden=[0] * 20)
+        fold_Q, expected = np.arange(20) % 4, 0.0
+        for fold in range(4):
+            others = fold_Q != fold
+            better = np.array(likra)[others].sum() > np.array(sft)[others].sum()
+            expected += np.array(likra if better else sft)[~others].sum() / 20
+        assert found.honest.value == pytest.approx(expected)
+        assert found.method == ("likra" if sum(likra) > sum(sft) else "sft")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +143,7 @@ def test_what_it_says() -> None:
         (("--folds", "99"), "folds is 99, but the data asks only 12 different things"),
         (("--try-lr", "fast"), "--try-lr fast: give positive numbers"),
         (("--error-budget", "5"), "--error-budget must be a share above 0 and below 1"),
-        (("--try-epochs", "0,1"), "--try-epochs 0,1: must be 1 or more"),
+        (("--try-epochs", "0,1"), "--try-epochs 0,1: give whole numbers of 1 or more"),
     ],
 )
 def test_bad_input(bad: Any, model_folder: Path, data: Path, tmp_path: Path, more: Any, expected: str) -> None:
@@ -131,6 +151,27 @@ def test_bad_input(bad: Any, model_folder: Path, data: Path, tmp_path: Path, mor
     assert expected in said
     assert not (tmp_path / "heads").exists()
     assert not unfinished(tmp_path / "heads").exists()
+
+
+def test_heads_of_a_table_know_its_labels(bad: Any, model_folder: Path, tmp_path: Path) -> None:
+    rows = [
+        f"the {word} is broken,{team}" for word in ("car", "mug", "hat", "pen") for team in ("north", "south", "west")
+    ]
+    table, fresh = tmp_path / "table.csv", tmp_path / "fresh.csv"
+    table.write_text("\n".join(["ticket,team", *(f"{n} {row}" for n, row in enumerate(rows))]))
+    fresh.write_text("\n".join(["ticket,team", "the door is broken,north", "the lid is broken,south"]))  # no west
+    heads = tmp_path / "heads"
+    columns = ("--text", "ticket", "--label", "team")
+    found = json.loads(
+        run("tune", model_folder, "--data", table, *columns, "--out", heads, "--folds", 3, "--try-epochs", 1, "--json")
+    )
+    assert found["questions"] == 12
+    judged = tmp_path / "judged.parquet"
+    run("eval", heads, "--data", fresh, "--save-likelihoods", judged)
+    assert [question.choices for question in Likelihoods.load(judged).questions] == [("north", "south", "west")] * 2
+    # All of the table trained them.
+    assert "all of it trained these heads" in bad("eval", str(heads), "--data", str(table))
+    assert "all of it trained these heads" in bad("calibrate", str(heads), "--data", str(table))
 
 
 def test_options_of_training_need_folds(bad: Any, model_folder: Path, data: Path) -> None:

@@ -22,6 +22,7 @@ from likra.scoring.cross_validation import CrossValidation, Recipe
 from likra.scoring.cross_verification import CrossVerification
 from likra.scoring.folds_interval import effective_count, fold_accuracy
 from likra.scoring.likelihoods import Floats, Likelihoods
+from likra.scoring.ranking import best_threshold
 from likra.scoring.text_classifier import tfidf_scores
 from likra.scoring.verification import Verification
 from likra.training.cross_validation import cross_validate
@@ -101,6 +102,12 @@ def test_unpaired_records_are_judged_as_by_heads_trained_on_the_other_folds(base
         one = found.methods[method]
         assert one.auroc.value == pytest.approx(roc_auc_score(right_N, scores_N))
         assert one.auroc.low <= one.auroc.value <= one.auroc.high
+        chosen_N = np.zeros(27)
+        for fold in range(3):
+            chosen_N[fold_N == fold] = best_threshold(scores_N[fold_N != fold], right_N[fold_N != fold].astype(float))
+        assert one.accuracy and one.accuracy.value == pytest.approx(((scores_N >= chosen_N) == right_N).mean())
+    own, wide = found.found.methods["likra"].auroc, found.methods["likra"].auroc
+    assert wide.low == pytest.approx(max(0.0, own.value + np.sqrt(1 + 3 / 2) * (own.low - own.value)))
     known = found.as_json()
     assert (known["records"], known["folds"]) == (27, 3)
     assert set(known["methods"]["likra"]) == {"auroc", "average_precision", "accuracy", "brier", "ece"}
@@ -130,8 +137,9 @@ def test_smaller_parts(base: Base, asked: list[Question]) -> None:
 
 def test_a_killed_run_goes_on(base: Base, asked: list[Question], tmp_path: Path, monkeypatch: Any) -> None:
     how: dict[str, Any] = {"folds": 3, "epochs": (2,), "learning_rates": (3e-3,)}
-    whole = cross_validate(base, HEADS, CONFIG, asked, run=Run(runtime=QUIET), **how)
     run, real, steps = Run(tmp_path, 1, QUIET), Trainer._step, []
+    asked = [dataclasses.replace(asked[0], before=(("user", "Hello."), ("assistant", "Yes?"))), *asked[1:]]
+    whole = cross_validate(base, HEADS, CONFIG, asked, run=Run(runtime=QUIET), **how)
 
     def killed(self: Trainer, *arguments: Any) -> Any:
         if len(steps) == whole_steps // 2:
@@ -148,6 +156,11 @@ def test_a_killed_run_goes_on(base: Base, asked: list[Question], tmp_path: Path,
     assert list(resumed.tables) == list(whole.tables)
     for recipe, table in whole.tables.items():
         np.testing.assert_array_equal(resumed.tables[recipe].logprob_HQC, table.logprob_HQC)
+        assert resumed.tables[recipe].questions == asked
+    with pytest.raises(InputError, match="on other data or with other options"):
+        cross_validate(base, HEADS, CONFIG, asked, run=run, **{**how, "epochs": (2, 3)})
+    with pytest.raises(InputError, match="on other data or with other options"):
+        cross_validate(base, HEADS, dataclasses.replace(CONFIG, adapt="completion"), asked, run=run, **how)
 
 
 def test_heads_that_are_there_stay(base: Base, asked: list[Question]) -> None:
@@ -176,6 +189,11 @@ def test_folds_have_their_share_of_every_class() -> None:
     found = np.array(folds_of(items, 5))
     for fold in range(5):
         assert sum(items[row].answer == 1 for row in np.flatnonzero(found == fold)) == 2
+
+
+def test_many_rare_classes_have_folds() -> None:
+    items = [Question(str(n), f"Ticket {n}", tuple(f"team {k}" for k in range(10)), n % 10) for n in range(40)]
+    assert sorted(set(folds_of(items, 5))) == [0, 1, 2, 3, 4]
 
 
 def test_refusals(base: Base, asked: list[Question]) -> None:

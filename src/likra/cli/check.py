@@ -28,10 +28,13 @@ def check(
     split: Annotated[
         str | None,
         typer.Option(
-            help="train, validation, test or all. [default: all of a file; else test, or validation where there is no "
-            "test]"
+            help="train, validation, test or all. [default: as in eval: all of data that names no splits and did not "
+            "train the heads, else test, or validation where there is no test]"
         ),
     ] = None,
+    template: options.Template = None,
+    text: options.Text = None,
+    label: options.Label = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many questions.")] = None,
     json: options.Json = False,
     memory: options.Memory = None,
@@ -45,10 +48,8 @@ def check(
     binomial test at level 0.05); 0 that there is no sign of it, or that there are too few to tell; 2 is bad input.
     """
     from functools import partial
-    from pathlib import Path
 
     from likra.cli.evaluate import tables
-    from likra.data import load
     from likra.data.few_shot import with_few_shot
     from likra.data.overlap import overlaps
     from likra.data.sources import in_style_of, restyled
@@ -56,7 +57,7 @@ def check(
     from likra.scoring.budget import check_error_budget
     from likra.scoring.config import Scoring
     from likra.scoring.promise import check_on
-    from likra.training.provenance import remarks
+    from likra.training.provenance import remarks, split_to_judge
 
     if error_budget is not None:
         check_error_budget(error_budget)
@@ -74,10 +75,10 @@ def check(
             "--error-budget, `likra calibrate` may find a threshold."
         )
     fitted = record.calibration
-    source = in_style_of(load(data), saved.style)
+    source = in_style_of(options.load(data, template, text, label, saved.training), saved.style)
     if fitted.style not in (None, source.style):
         source = restyled(source, str(fitted.style))
-    split = split or ("all" if Path(data).is_file() else None)
+    split, _ = split_to_judge(saved.training, source, split)
     for remark in remarks(saved.training, saved.style, source, split, limit):
         options.note(remark)
     if overlaps(record.asked, source.split(split)[:limit]):

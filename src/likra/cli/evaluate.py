@@ -89,7 +89,12 @@ def evaluate(
     ] = None,
     shots: options.Shots = 0,
     sampled_shots: options.SampledShots = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate on only the first so many questions.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Evaluate on only the first so many questions; with --folds on so many, drawn by --seed."
+        ),
+    ] = None,
     weight: options.Weight = None,
     normalization: options.Norm = "raw",
     min_confidence: options.MinConfidence = None,
@@ -167,10 +172,14 @@ def evaluate(
             "--sampled-shots": sampled_shots,
         }
         unlike |= {"--min-confidence": min_confidence, "--controls": controls, "--record": record}
-        if given := [name for name, value in unlike.items() if value]:
+        unlike |= {"--base": how.base, "--base-revision": how.base_revision}
+        if given := [
+            name for name, value in unlike.items() if value or (name == "--min-confidence" and value is not None)
+        ]:
             raise InputError(f"{given[0]}: is not for --folds; train heads, and evaluate them with it.")
         source = options.load(data, template, text, label)
         from likra.cli.folds import cross_validation, show_folds
+        from likra.scoring.cross_verification import CrossVerification
 
         recipe: dict[str, Any] = {
             "folds": folds,
@@ -184,6 +193,8 @@ def evaluate(
         found = cross_validation(heads, source, scoring, options.runtime(memory, cache=not no_cache), how, **recipe)
         if parallel.rank() == 0 and save_likelihoods:
             found.likelihoods.save(save_likelihoods)
+            if isinstance(found, CrossVerification):
+                found.found.alone.save(_beside(save_likelihoods, "alone"))
         show_folds(found, source.name, more, json=json)
         return
     saved = how.read(heads)

@@ -34,10 +34,11 @@ def cross_validation(
     """Cross-validate heads on a base."""
     from likra.data.folds import foldable, folds_of
     from likra.errors import InputError
+    from likra.training.dataset import drawn
     from likra.utils.numbers import rates_of
 
     rates = rates_of("--try-lr", try_lr) if try_lr else []
-    folds_of(foldable(source)[:limit], folds)  # refuses before a model is loaded
+    folds_of(drawn(foldable(source), limit, seed or 0), folds, seed or 0)  # refuses before a model is loaded
     if source.unpaired and (rates or more):
         raise InputError("--try-lr, --more: are for questions with choices; this data is unpaired.")
     parallel.start()
@@ -101,6 +102,8 @@ def show_folds(found: "CrossValidation | CrossVerification", name: str, more: in
         f"{titles[best]} minus {titles[rival]}, the best of the others: {100 * lead.value:+.1f} points "
         f"({100 * lead.low:+.1f} to {100 * lead.high:+.1f})."
     )
+    if cut := found.likelihoods.questions_cut:
+        console.print(f"{cut} questions overran the model's context; their prompts were cut from the left")
     if more:
         points = ", ".join(f"{point.size}: {100 * point.credit_SQ.mean():.1f}" for point in found.points)
         expected = found.expected(more)

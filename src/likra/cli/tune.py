@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from likra.cli import options
+from likra.utils import parallel
 
 
 def tune(
@@ -25,8 +26,9 @@ def tune(
         str, typer.Option(metavar="RATE,...", help="Learning rates to try; of equally good ones the first.")
     ] = "1e-3,3e-4",
     try_epochs: Annotated[
-        str, typer.Option(metavar="N,...", help="Passes over the data to try; one run gives all of them.")
-    ] = "1,3,5",
+        str,
+        typer.Option(metavar="N,...", help="Passes over the data to try, in one run; of equally good ones the first."),
+    ] = "3,1,5",
     limit: Annotated[int | None, typer.Option(min=1, help="Use only so many records, drawn by --seed.")] = None,
     template: options.Template = None,
     text: options.Text = None,
@@ -60,15 +62,17 @@ def tune(
     from likra.data.folds import foldable, folds_of
     from likra.errors import InputError
     from likra.scoring.budget import check_error_budget
+    from likra.training.dataset import drawn
     from likra.utils.files import check_free, claimed, unfinished
     from likra.utils.locations import check_model
-    from likra.utils.numbers import rates_of
+    from likra.utils.numbers import counts_of, rates_of
 
     check_free(out)
     check_model(model)
-    rates, epochs = rates_of("--try-lr", try_lr), options.numbers("--try-epochs", try_epochs)
-    if epochs[0] < 1:
-        raise InputError(f"--try-epochs {try_epochs}: must be 1 or more.")
+    parallel.start()
+    if parallel.world() > 1:
+        raise InputError("likra tune runs in one process; start it without a launcher.")
+    rates, epochs = rates_of("--try-lr", try_lr), counts_of("--try-epochs", try_epochs)
     if error_budget is not None:
         check_error_budget(error_budget)
     source = options.load(data, template, text, label)
@@ -77,7 +81,7 @@ def tune(
             f"{source.name}: unpaired data (prompt, completion, label) cannot be tuned yet; `likra eval MODEL --folds "
             "5` judges it, and `likra train` trains on it."
         )
-    folds_of(foldable(source)[:limit], folds)
+    folds_of(drawn(foldable(source), limit, seed), folds, seed)  # refuses before a model is loaded
 
     from likra.training.config import TrainingConfig
     from likra.training.fit import Run
@@ -126,5 +130,8 @@ def tune(
             console.print(sentence, markup=False)
         console.print(f"Calibrated: expected calibration error {kept.before:.4f} before, {kept.after:.4f} after.")
     else:
-        console.print("Not calibrated: these records give no calibration that is better than none.")
+        nothing = "" if error_budget is None else ", so nothing can be automated"
+        console.print(f"Not calibrated: these records give no calibration that is better than none{nothing}.")
+    if cut := found.found.likelihoods.questions_cut:
+        console.print(f"{cut} records overran the model's context; their prompts were cut from the left.")
     console.print(f"Heads are in {out}. Next: likra score {out} --question ... --choice ...", markup=False)

@@ -1,8 +1,9 @@
 """The folds of a cross-validation: whatever asks the same is in one fold."""
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from likra.data.canonical import canonical
 from likra.data.question import Example, Question
@@ -50,17 +51,17 @@ def folds_of(items: Sequence[Question] | Sequence[Example], folds: int, seed: in
             f"folds is {folds}, but the data asks only {len(set(groups))} different things, and records that ask the "
             "same stay in one fold; give fewer folds or more records."
         )
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    found = [0] * len(groups)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of labels that are rarer than there are folds
-        parts = [part for _, part in splitter.split(groups, _labels(items), groups)]
-    if not all(len(part) for part in parts):  # labels and large groups can leave one empty
-        from sklearn.model_selection import GroupKFold
-
+    labels, parts = _labels(items), list[Any]()
+    if max(Counter(labels).values()) >= folds:  # else no label can have its share of every fold
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of labels that are rarer than there are folds
+            parts = [part for _, part in splitter.split(groups, labels, groups)]
+    if not parts or not all(len(part) for part in parts):  # labels and large groups can leave one empty
         parts = [part for _, part in GroupKFold(folds, shuffle=True, random_state=seed).split(groups, None, groups)]
+    found = [0] * len(groups)
     for fold, part in enumerate(parts):
         for place in part.tolist():
             found[place] = fold

@@ -11,7 +11,7 @@ from likra.scoring.accuracy import credit
 from likra.scoring.estimate import Estimate
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.extrapolation import Point, extrapolate
-from likra.scoring.folds_interval import fold_accuracy, fold_difference
+from likra.scoring.folds_interval import effective_count, fold_accuracy, fold_difference
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE, Floats, Ints, Likelihoods
 from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
 
@@ -156,9 +156,13 @@ class CrossValidation:
         """Accuracy of the best method against the number of training records, at the default setting."""
         all_but_one = round(len(self.fold_Q) * (self.folds - 1) / self.folds)
         tables = dict(sorted({**self.smaller, all_but_one: self.likelihoods}.items()))
-        return [
-            Point(size, self._evaluation_of(table, self.weight, self.normalization).credits[self.best])
+        found = {
+            size: self._evaluation_of(table, self.weight, self.normalization).credits[self.best]
             for size, table in tables.items()
+        }
+        return [
+            Point(size, credit_Q, effective_count(credit_Q, self.groups, self.folds))
+            for size, credit_Q in found.items()
         ]
 
     def expected(self, more: int) -> Estimate:
@@ -180,7 +184,7 @@ class CrossValidation:
         """
         found = {}
         for method, (settings, scores_SQC, credit_SQ) in self._tried.items():
-            chosen_Q, rows_Q = self._nested(credit_SQ), np.arange(len(self.fold_Q))
+            chosen_Q, rows_Q = _nested(credit_SQ, self.fold_Q), np.arange(len(self.fold_Q))
             credit_Q = credit_SQ[chosen_Q, rows_Q]
             found[method] = Choice(
                 settings[int(np.argmax(credit_SQ.sum(axis=1)))],
@@ -190,27 +194,22 @@ class CrossValidation:
             )
         return found
 
-    def chosen_among(self, methods: Sequence[str]) -> tuple[str, Estimate]:
-        """The best of some methods, each at its best setting, and the accuracy of choosing so.
-
-        For that accuracy, method and setting of each fold are chosen by the other folds. Of equally good methods the
-        first wins.
+    def taken(self, methods: Sequence[str], without: int | None = None) -> tuple[str, Setting]:
+        """The best of some methods by its nested accuracy, of equally good ones the first; and its setting.
 
         Args:
             methods: Methods of the adapters, or the base.
+            without: A fold that has no part in it.
         """
-        credit_SQ = np.concatenate([self._tried[method][2] for method in methods])
-        credit_Q = credit_SQ[self._nested(credit_SQ), np.arange(len(self.fold_Q))]
-        best = max(methods, key=lambda method: self.chosen[method].accuracy.value)
-        return best, fold_accuracy(credit_Q, self.groups, self.folds)
-
-    def _nested(self, credit_SQ: Floats) -> Ints:
-        """[Q] the setting of each record: the best on the records of the other folds; the first of equals."""
-        chosen_Q = np.zeros(len(self.fold_Q), dtype=np.int64)
-        for fold in range(self.folds):
-            own_Q = self.fold_Q == fold
-            chosen_Q[own_Q] = int(np.argmax(credit_SQ[:, ~own_Q].sum(axis=1)))
-        return chosen_Q
+        own_Q = np.ones(len(self.fold_Q), bool) if without is None else self.fold_Q != without
+        found = []
+        for method in methods:
+            settings, _, credit_SQ = self._tried[method]
+            here_SQ, fold_Q = credit_SQ[:, own_Q], self.fold_Q[own_Q]
+            nested_Q = here_SQ[_nested(here_SQ, fold_Q), np.arange(len(fold_Q))]
+            found.append((float(nested_Q.sum()), method, settings[int(np.argmax(here_SQ.sum(axis=1)))]))
+        best = max(total for total, _, _ in found)
+        return next((method, setting) for total, method, setting in found if total >= best - 1e-9)
 
     @cached_property
     def _tried(self) -> dict[str, tuple[list[Setting], Floats, Floats]]:
@@ -258,6 +257,15 @@ class CrossValidation:
             "methods": {method: value.as_accuracy() for method, value in self.methods.items()},
             "chosen": {method: choice.as_json() for method, choice in self.chosen.items()},
         }
+
+
+def _nested(credit_SQ: Floats, fold_Q: Ints) -> Ints:
+    """[Q] the setting of each record: the best on the records of the other folds; the first of equals."""
+    chosen_Q = np.zeros(len(fold_Q), dtype=np.int64)
+    for fold in np.unique(fold_Q):
+        own_Q = fold_Q == fold
+        chosen_Q[own_Q] = int(np.argmax(credit_SQ[:, ~own_Q].sum(axis=1)))
+    return chosen_Q
 
 
 def joined(pieces: Sequence[tuple[Ints, Sequence[str], Likelihoods]], count: int, heads: Sequence[str]) -> Likelihoods:

@@ -1,11 +1,13 @@
 """What a cross-validation found of unpaired data: records judged by heads that never saw them, nor their prompt."""
 
+import contextlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from likra.errors import InputError
 from likra.scoring.estimate import Estimate
 from likra.scoring.likelihoods import Floats, Ints, Likelihoods
 from likra.scoring.lone_calibration import cross_fitted_lone
@@ -63,14 +65,18 @@ class CrossVerification:
                 auroc, precision = own[method].auroc, own[method].average_precision
             else:
                 auroc, precision = (drawn.share(values_R) for values_R in drawn.ranking(scores_N, right_N))
-            probability_N, _ = cross_fitted_lone(scores_N, right_N, self.found.prompts_N)
+            brier = error = None
+            with contextlib.suppress(InputError):  # too few prompts to fit P(right) to: there is none
+                probability_N, _ = cross_fitted_lone(scores_N, right_N, self.found.prompts_N)
+                brier = self._wider(drawn.share(drawn.means((probability_N - right_N) ** 2)))
+                error = self._wider(drawn.calibration_error(probability_N, right_N))
             called_N = (scores_N >= self._thresholds(scores_N)) == right_N
             found[method] = Verified(
                 self._wider(auroc),
                 self._wider(precision),
                 accuracy=self._wider(drawn.share(drawn.means(called_N.astype(float)))),
-                brier=self._wider(drawn.share(drawn.means((probability_N - right_N) ** 2))),
-                ece=self._wider(drawn.calibration_error(probability_N, right_N)),
+                brier=brier,
+                ece=error,
             )
         return found
 

@@ -25,10 +25,12 @@ class Point:
         size: Number of training records.
         credit_SQ: [S, Q] credit of S training runs on Q records, or [Q] of one run. Where all points have the same Q
             they are taken to be of the same records.
+        count: How many independent records those are worth (`effective_count`); default: Q.
     """
 
     size: int
     credit_SQ: Floats
+    count: float | None = None
 
 
 def extrapolate(points: Sequence[Point], sizes: Sequence[int], *, chance: float = 0.0, seed: int = 0) -> list[Estimate]:
@@ -80,13 +82,16 @@ def extrapolate(points: Sequence[Point], sizes: Sequence[int], *, chance: float 
 
 def _measured(points: Sequence[Point]) -> tuple[Floats, Floats]:
     """Accuracies [P] and the covariance [P, P] of their sampling errors."""
+    total_P = np.array([np.atleast_2d(point.credit_SQ).shape[1] for point in points], dtype=float)
+    count_P = np.array([point.count or total for point, total in zip(points, total_P, strict=True)])
+    more_PP = np.sqrt(np.outer(total_P / count_P, total_P / count_P))
     credit = [np.atleast_2d(point.credit_SQ).mean(axis=0) for point in points]
     accuracy_P = np.array([float(credit_Q.mean()) for credit_Q in credit])
     # Two more records, one right and one wrong at all sizes, as in `paired_difference`: no accuracy is certain.
     more = [np.append(credit_Q, (0.0, 1.0)) for credit_Q in credit]
     if len({len(credit_Q) for credit_Q in more}) == 1:
-        return accuracy_P, np.cov(more, bias=True) / len(more[0])
-    return accuracy_P, np.diag([float(credit_Q.var()) / len(credit_Q) for credit_Q in more])
+        return accuracy_P, more_PP * np.cov(more, bias=True) / len(more[0])
+    return accuracy_P, more_PP * np.diag([float(credit_Q.var()) / len(credit_Q) for credit_Q in more])
 
 
 def _log_likelihood(off_MP: Floats, covariance_PP: Floats, apart_M: Floats, runs_P: Floats) -> Floats:

@@ -35,11 +35,11 @@ def tfidf_scores(learned: Sequence[Question], judged: Sequence[Question]) -> Flo
     if shared_choices([*learned, *judged]) is None:
 
         def texts(questions: Sequence[Question]) -> list[str]:
-            return [f"{question.text}\n{choice}" for question in questions for choice in question.choices]
+            return [f"{question.transcript}\n{choice}" for question in questions for choice in question.choices]
     else:
 
         def texts(questions: Sequence[Question]) -> list[str]:
-            return [question.text for question in questions]
+            return [question.transcript for question in questions]
 
     words = _words()
     return classifier_scores(learned, judged, words.fit_transform(texts(learned)), words.transform(texts(judged)))
@@ -83,7 +83,11 @@ def classifier_scores(
         raise InputError("a classifier needs questions whose right answers are known.")
     scores_QC = np.full((len(judged), max(len(question.choices) for question in judged)), np.nan)
     if shared_choices([*learned, *judged]) is None:
-        right = [place == question.answer for question in learned for place in range(len(question.choices))]
+        right = [
+            canonical(choice) == canonical(question.choices[question.answer or 0])  # copies of it are right too
+            for question in learned
+            for choice in question.choices
+        ]
         values = _fitted(learned_NF, right, "balanced", scaled).decision_function(judged_NF)
         places = [(row, place) for row, question in enumerate(judged) for place in range(len(question.choices))]
         scores_QC[tuple(np.array(places).T)] = values

@@ -120,7 +120,7 @@ def cross_validate(
         raise InputError("epochs can be compared in one run only at a constant learning rate, without warm-up.")
     learned = plan.learned(negatives, unrelated, config.seed)
     if run.state:
-        plan.claim(run.state, default, learned)
+        plan.claim(run.state, config, numbers, learned)
     trials = [(rate, 1.0) for rate in rates] + [(default.learning_rate, share) for share in sorted(shares)]
     tables: dict[Recipe, Likelihoods] = {}
     smaller: dict[int, Likelihoods] = {}
@@ -189,9 +189,15 @@ class _Plan:
             ).pairs.items()
         }
 
-    def claim(self, state: Path, default: Recipe, learned: dict[str, list[TokenizedExample]]) -> None:
-        """Raise InputError where a folder holds the state of another run; mark it as this one's."""
-        content = f"{self.base.fingerprint} {default} {self.fold_Q.tolist()} {learned}"
+    def claim(
+        self, state: Path, config: TrainingConfig, epochs: Sequence[int], learned: dict[str, list[TokenizedExample]]
+    ) -> None:
+        """Raise InputError where a folder holds the state of another run; mark it as this one's.
+
+        Learning rates may be added: each has a state of its own.
+        """
+        how = {**config.as_dict(), "learning_rate": None}
+        content = f"{self.base.fingerprint} {self.style} {how} {epochs} {self.fold_Q.tolist()} {learned}"
         mark, own = state / "run.json", {"run": hashlib.sha256(content.encode()).hexdigest()}
         if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) != own:
             raise InputError(
@@ -263,7 +269,9 @@ class _Plan:
         fold = int(names[0].removeprefix("fold").partition("-")[0])
         rows, columns = self.rows(fold), [BASE, *(name.partition("-")[2] for name in names)]
         if kept and kept.exists():
-            return rows, columns, Likelihoods.load(kept)
+            # A saved table does not have all of a question (earlier turns, a state).
+            found = Likelihoods.load(kept)
+            return rows, columns, dataclasses.replace(found, questions=[self.questions[row] for row in rows])
         table = self._score(stack, [self.questions[row] for row in rows], self.prompter, (BASE, *names))
         if kept:
             table.save(kept)
@@ -299,7 +307,7 @@ class _Plan:
         table.meta["labels"] = list(lone.labels)
         alone = self._score(None, self.questions, lone.alone, (BASE,))
         alone.meta["labels"] = list(lone.labels)
-        texts = [f"{question.text}\n{question.choices[0]}" for question in self.questions]
+        texts = [f"{question.transcript}\n{question.choices[0]}" for question in self.questions]
         tfidf_N = np.full(len(texts), np.nan)
         for fold in self.folds:
             own_N = self.fold_Q == fold

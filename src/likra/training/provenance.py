@@ -58,8 +58,19 @@ def split_to_judge(facts: Mapping[str, Any], source: Source, split: str | None =
     if not source.hashed:
         return source.default_split, source.default_split
     if trained_by(facts, source):
+        _check_not_all(facts, source)
         return source.default_split, f"{source.default_split}: held out by a hash, for the data trained these heads"
     return "all", "all: the data names no splits, and did not train these heads"
+
+
+def _check_not_all(facts: Mapping[str, Any], source: Source) -> None:
+    """Raise InputError where all of a source trained adapters, its test split too."""
+    if "tuning" in facts:
+        raise InputError(
+            f"{source.name}: all of it trained these heads, so none is held out; what to expect of them is in their "
+            "likra.json (training.tuning.taken), as `likra tune` printed it. Name new data, or a split to judge what "
+            "they have seen."
+        )
 
 
 def trained_by(facts: Mapping[str, Any], source: Source) -> bool:
@@ -90,8 +101,11 @@ def held_out(facts: Mapping[str, Any], source: Source, split: str | None, seed: 
     Raises:
         InputError: There are no such questions.
     """
-    if split is None and source.hashed and not trained_by(facts, source):
-        split = "all"
+    if split is None and source.hashed:
+        if not trained_by(facts, source):
+            split = "all"
+        else:
+            _check_not_all(facts, source)
     place = split = split or "validation"
     own = source.examples or source.questions
     left = left_over(facts, source, seed) if split == "validation" and not own.get(split) else None
