@@ -121,7 +121,7 @@ def test_without_a_validation_split_what_training_left_over_is_used(
     } - drawn
     likra.fit(source, runtime=QUIET)
     assert likra.calibration is None
-    with pytest.raises(InputError, match="is not the source of which these heads saw a part"):
+    with pytest.raises(InputError, match="its training records trained these heads; give new records"):
         likra.calibrate(source, runtime=Runtime(progress=False))
 
 

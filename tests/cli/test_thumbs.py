@@ -85,7 +85,10 @@ def test_a_fresh_file_is_judged_whole(judges: Path, heads: Path, tmp_path: Path,
     fresh = write(tmp_path / "fresh.jsonl", "Which beast on night", 30)
     result = invoke("eval", judges, "--data", fresh)
     said = " ".join(result.output.split())
-    assert "30 records of 30 prompts" in said and "all: the data names no splits, and did not train these heads" in said
+    assert (
+        "30 records of 30 prompts" in said
+        and "all: the data names no splits, and is not what trained these heads" in said
+    )
     assert "No accuracy: there are no training records here" in said
     named = tmp_path / "fresh-test.jsonl"
     shutil.copyfile(fresh, named)

@@ -203,7 +203,10 @@ def choices(*texts: str) -> dict[str, Any]:
         ('{"question": 1', "line 1: malformed JSON"),
         (json.dumps(OWN) + "\n{nope\n", "line 2: malformed JSON"),
         ("[1, 2]\n", "line 1: is list, not a JSON object"),
-        ('{"a": 1, "b": 2}\n', "line 1: of no known form. It has the fields a, b. Known forms: official ARC"),
+        (
+            '{"a": 1, "b": 2}\n',
+            "line 1: of no known form. It has the fields a, b. Of a table of texts and labels name the two fields",
+        ),
         (json.dumps(choices()), "line 1: field 'choices' has no choices; a question needs at least two"),
         (json.dumps(choices("ice")), "line 1: field 'choices' has only one choice"),
         (json.dumps(choices("ice", " ")), "line 1: field 'choices': choice 1 is empty"),

@@ -119,6 +119,7 @@ def calibrate(
         told = f"It does not help ({why}), so it is not kept"
         told += "; the earlier calibration stays." if earlier else ". There are no probabilities."
         told += "" if fitted.says_nothing else " (--method plain takes the scores as they are.)"
+        told += "" if error_budget is None else " Nothing can be automated."
     console.print(told, soft_wrap=True, markup=False)
     for sentence in fitted.automation.sentences if fitted.automation and fitted.helps else ():
         console.print(sentence, markup=False)

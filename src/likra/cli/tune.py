@@ -55,7 +55,7 @@ def tune(
     Meant for 40 to 500 records. Every record is judged by heads that never saw it, at settings (learning rate, epochs,
     weight, which heads) that the other folds chose. Beside Likra stand SFT, the base, PMI, and two classifiers on the
     same folds: logistic regressions on TF-IDF and on the base's hidden states. If one of those is better, this is said
-    first.
+    first. Thumbs (prompt, completion, label) cannot be tuned yet: `likra eval MODEL --folds 5` judges them.
 
     A run that was killed goes on where it stopped when the same command is given again.
     """

@@ -86,5 +86,6 @@ def _few_steps(source: Source, steps: Callable[[int], int]) -> Iterator[str]:
         what = "step" if taken == 1 else "steps"
         yield (
             f"{count} training examples a head make {taken} optimisation {what} with the default recipe, too few to "
-            f"learn much: train more epochs at a larger learning rate (--epochs {max(5, times)} --lr 1e-3)."
+            f"learn much: let `likra tune` find out how to train, or train more epochs at a larger learning rate "
+            f"(--epochs {max(5, times)} --lr 1e-3)."
         )

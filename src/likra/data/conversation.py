@@ -64,7 +64,7 @@ def check_chat(tokenizer: Any) -> None:
     if not getattr(tokenizer, "chat_template", None):
         raise InputError(
             "the tokenizer has no chat template, which prompts of the template 'chat' need; take a model that was "
-            "trained for chat, or another template."
+            "trained for chat (or, for data that is not of conversations, another template)."
         )
 
 

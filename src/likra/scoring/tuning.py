@@ -108,6 +108,8 @@ class Tuning:
             said.append(
                 f"{title_of(best)} is better here than any heads{'' if clear else ', as far as so few tell'}: {told}."
             )
+        if "base" in self.rows and self.rows["base"].value >= self.rows[self.method].value:
+            said.append("No heads are better here than the untrained base.")
         others = [self._against(self.method, other) for other in self._heads if other != self.method]
         why = {
             "sft": "no gain from the negative head is seen here",

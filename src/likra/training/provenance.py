@@ -60,7 +60,7 @@ def split_to_judge(facts: Mapping[str, Any], source: Source, split: str | None =
     if trained_by(facts, source):
         _check_not_all(facts, source)
         return source.default_split, f"{source.default_split}: held out by a hash, for the data trained these heads"
-    return "all", "all: the data names no splits, and did not train these heads"
+    return "all", "all: the data names no splits, and is not what trained these heads"
 
 
 def _check_not_all(facts: Mapping[str, Any], source: Source) -> None:
@@ -138,7 +138,11 @@ def left_over(facts: Mapping[str, Any], source: Source, seed: int) -> list[Quest
         learned = {question.asked for question in some}
         left = [question for question in questions if question.asked not in learned]
     same = sketch(some) == facts["asked"] if "asked" in facts else facts.get("data") == source.name
-    if not left or not same:
+    if same and not left:
+        test = source.examples.get("test") or source.questions.get("test")
+        other = f", or --split test, which is held out ({len(test)} records)" if test else ""
+        raise InputError(f"{source.name}: its training records trained these heads; give new records{other}.")
+    if not same:
         raise InputError(
             f"{source.name}: has no validation split, and is not the source of which these heads saw a part; give "
             "a split, best not the one that is judged on (all, if none of it trained the heads)."

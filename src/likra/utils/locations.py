@@ -83,6 +83,8 @@ def find_heads(where: str | Path, revision: str | None = None, token: str | None
     close = difflib.get_close_matches(folder.name, meant, 1)
     guess = f"; did you mean {folder.parent / close[0]}?" if close else ""
     if not hub_client.is_id(folder.as_posix()):
+        if folder.as_posix() in embedded_models():
+            guess = f", and {folder} is a base model; `likra eval {folder} --folds 5` cross-validates heads on it."
         raise InputError(f"{folder}: no such folder; `likra train` writes one{guess or '.'}")
     try:
         found, commit = hub_client.fetch(folder.as_posix(), FILES, revision, token)

@@ -31,6 +31,8 @@ _HINTS = (
     (("text",), "Divide the text into 'prompt' and 'completion'; a head learns answers, not running text."),
 )
 
+_TABLE = " Of a table of texts and labels name the two fields: --text FIELD --label FIELD."
+
 
 def recognise(record: Record, where: str) -> Form:
     """The form of a record, or InputError naming the fields it has and the forms there are."""
@@ -45,6 +47,6 @@ def recognise(record: Record, where: str) -> Form:
     hint = next((f" {hint}" for fields, hint in _HINTS if all(field in record for field in fields)), nearest)
     known = "; ".join(f"{form.name} ({', '.join(form.fields)})" for form in FORMS)
     raise InputError(
-        f"{where}: of no known form. It has the fields {', '.join(map(str, record))}.{hint} Known forms: {known}; or a "
-        "table of texts and labels, whose two fields --text and --label name (text= and label= in Python)."
+        f"{where}: of no known form. It has the fields {', '.join(map(str, record))}.{hint or _TABLE} Known forms: "
+        f"{known}; or a table of texts and labels, whose two fields --text and --label name (text= and label= in Python)."
     )
