@@ -94,7 +94,7 @@ def test_what_cannot_be_sure_is_refused(own: Path, data: Path, bad: Callable[...
     assert "is no folder here" in bad("calibrate", "owner/name", "--data", data)
     assert not Path("owner").exists()
     assert "must be one of temperature, isotonic, plain" in bad("calibrate", own, "--data", data, "--method", "magic")
-    assert "give a split" in bad("calibrate", own, "--data", data)
+    assert "give new records" in bad("calibrate", own, "--data", data)
     assert "at least 5" in bad("calibrate", own, "--data", data, "--split", "test")
     assert not (own / "calibration.json").exists()
 

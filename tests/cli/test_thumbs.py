@@ -192,7 +192,7 @@ def test_what_thumbs_cannot_do_is_refused(own: Path, thumbs: Path, tmp_path: Pat
     assert "--shots must be 0 for unpaired data" in bad("eval", own, "--data", thumbs, "--shots", "1")
     assert "has no records in its validation split" in bad("eval", own, "--data", thumbs, "--split", "validation")
     assert "--method must be temperature" in bad("calibrate", own, "--data", thumbs, "--method", "isotonic")
-    assert "give a split" in bad("calibrate", own, "--data", thumbs)
+    assert "give new records" in bad("calibrate", own, "--data", thumbs)
     assert "calibrate these heads" in bad("eval", own, "--data", thumbs, "--min-confidence", "0.5")
     right = tmp_path / "right.jsonl"
     right.write_text('{"prompt": "A?", "completion": " b", "label": true}\n' * 2)

@@ -46,7 +46,9 @@ def recognise(record: Record, where: str) -> Form:
     )
     hint = next((f" {hint}" for fields, hint in _HINTS if all(field in record for field in fields)), nearest)
     known = "; ".join(f"{form.name} ({', '.join(form.fields)})" for form in FORMS)
+    hint = hint or _TABLE
     raise InputError(
-        f"{where}: of no known form. It has the fields {', '.join(map(str, record))}.{hint or _TABLE} Known forms: "
-        f"{known}; or a table of texts and labels, whose two fields --text and --label name (text= and label= in Python)."
+        f"{where}: of no known form. It has the fields {', '.join(map(str, record))}.{hint} Known forms: "
+        f"{known}; or a table of texts and labels, whose two fields --text and --label name (text= and label= in "
+        "Python)."
     )
