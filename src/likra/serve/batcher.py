@@ -184,7 +184,7 @@ class Batcher:
             return
         if table.questions != questions or table.logprob_HQC.shape[1] != len(questions):
             raise ValueError("the reader's table is not of the questions that it was given")
-        tables = [table.rows(row, row + 1) for row in range(len(batch))]
+        tables = [_one(table, row) for row in range(len(batch))]
         self._on_batch(sum(job.size for job in batch), time.monotonic() - start)
         for job, own in zip(batch, tables, strict=True):
             job.answer.set_result(own)
@@ -194,3 +194,8 @@ def _fail(jobs: Iterable[_Job], reason: Callable[[], Exception]) -> None:
     for job in jobs:
         if not job.answer.done():
             job.answer.set_exception(reason())
+
+
+def _one(table: Likelihoods, row: int) -> Likelihoods:
+    """The table of one of its questions."""
+    return table.rows(row, row + 1)
