@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from likra.errors import InputError
 from likra.scoring.accuracy import clopper_pearson
@@ -147,11 +148,9 @@ def choose(
     found = _Surest.of(confidence_Q, credit_Q, groups)
     wrong_K = found.wrong_K / np.arange(1, len(confidence_Q) + 1) * found.independent_K
     within = [end for end in found.ends if wrong_K[end] + 1 <= budget * (found.independent_K[end] + 1) + 1e-9]
-    certain = None
-    for end in found.ends[found.independent_K[found.ends] >= fewest(budget)]:
-        if not _surely_within(float(wrong_K[end]), float(found.independent_K[end]), budget):
-            break
-        certain = end
+    powerful = found.ends[found.independent_K[found.ends] >= fewest(budget)]
+    passed = _surely_within(wrong_K[powerful], found.independent_K[powerful], budget)
+    certain = powerful[: len(passed) if passed.all() else int(np.argmin(passed))]
 
     def at(end: int) -> Automated:
         return Automated.of(float(found.confidence_K[end]), confidence_Q, credit_Q, groups)
@@ -160,7 +159,7 @@ def choose(
         float(budget),
         len(confidence_Q),
         at(within[-1]) if within else None,
-        None if certain is None else at(certain),
+        at(certain[-1]) if len(certain) else None,
     )
 
 
@@ -185,12 +184,13 @@ def fewest(budget: float) -> int:
     return math.ceil(math.log(1 - LEVEL) / math.log(1 - budget))
 
 
-def _surely_within(wrong: float, count: float, budget: float) -> bool:
+def _surely_within(wrong_K: Floats, count_K: Floats, budget: float) -> NDArray[np.bool_]:
     """Whether so few wrong ones are improbable if the error is at the budget: the exact binomial test, one-sided."""
     from scipy.stats import binom
 
     # Whole numbers, on the safe side: shared ties and dependent decisions make fractions.
-    return bool(binom.cdf(math.ceil(wrong - 1e-9), math.floor(count + 1e-9), budget) <= 1 - LEVEL)
+    passed_K: NDArray[np.bool_] = binom.cdf(np.ceil(wrong_K - 1e-9), np.floor(count_K + 1e-9), budget) <= 1 - LEVEL
+    return passed_K
 
 
 @dataclass(frozen=True)
@@ -217,16 +217,22 @@ class _Surest:
         if not ((confidence_Q >= 0) & (confidence_Q <= 1)).all():
             raise InputError("confidences must be probabilities, from 0 to 1.")
         order = np.argsort(-confidence_Q, kind="stable")
-        seen: dict[Hashable, int] = {}
-        squares_K = np.zeros(len(order))
-        for place, one in enumerate(order):
-            group = one if groups is None else groups[one]
-            before = seen.get(group, 0)
-            seen[group], squares_K[place] = before + 1, 2 * before + 1
         sizes_K = np.arange(1, len(order) + 1)
         ends = np.flatnonzero(np.diff(confidence_Q[order], append=-np.inf))
-        independent_K: Floats = sizes_K**2 / np.cumsum(squares_K)
+        independent_K = sizes_K.astype(float)
+        if groups is not None:
+            independent_K *= sizes_K / _squares([groups[one] for one in order])
         return cls(confidence_Q[order], np.cumsum(1 - credit_Q[order]), independent_K, ends)
+
+
+def _squares(groups: Sequence[Hashable]) -> Floats:
+    """[K] sums of the squares of how many of the first K belong to each group."""
+    seen: dict[Hashable, int] = {}
+    more_K = np.zeros(len(groups))
+    for place, group in enumerate(groups):
+        before = seen.get(group, 0)
+        seen[group], more_K[place] = before + 1, 2 * before + 1
+    return np.cumsum(more_K)
 
 
 def _percent(found: Estimate) -> str:
