@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -35,6 +35,7 @@ def true_error(threshold: float) -> float:
     return float(_ERROR[np.searchsorted(_MANY, threshold)])
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(0, 60), st.integers(1, 60))
 def test_the_exact_interval_is_scipys(wrong: int, more: int) -> None:
     count = wrong + more
@@ -105,6 +106,7 @@ def test_decisions_that_depend_on_each_other_count_less() -> None:
     assert twice.average and twice.average.independent == 30
 
 
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(1, 200), st.integers(0, 40), st.sampled_from([0.01, 0.05, 0.2]))
 def test_the_check_is_the_exact_binomial_test(right: int, wrong: int, budget: float) -> None:
     count = right + wrong
@@ -119,8 +121,8 @@ def test_the_check_is_the_exact_binomial_test(right: int, wrong: int, budget: fl
 def test_the_power_of_a_check_is_that_of_its_test() -> None:
     rng = np.random.default_rng(0)
     found = check(0.8, np.full(100, 0.9), np.ones(100), BUDGET)
-    caught = [not check(0.8, np.full(100, 0.9), 1.0 - (rng.random(100) < 0.1), BUDGET).holds for _ in range(1000)]
-    assert np.mean(caught) == pytest.approx(found.power, abs=0.05)
+    caught = [not check(0.8, np.full(100, 0.9), 1.0 - (rng.random(100) < 0.1), BUDGET).holds for _ in range(300)]
+    assert np.mean(caught) == pytest.approx(found.power, abs=0.09)
 
 
 def test_too_few_decisions_to_tell_are_no_broken_promise() -> None:
