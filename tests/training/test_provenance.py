@@ -133,7 +133,7 @@ def test_a_calibration_takes_all_of_other_data_and_of_its_own_what_was_left_over
     found, split, place = held_out(facts, source, None, 3)
     assert "left over" in place and len(found.items(split)) == 26
     assert {one.asked for one in found.items(split)}.isdisjoint({one.asked for one in drawn})
-    with pytest.raises(InputError, match="give a split"):
+    with pytest.raises(InputError, match="give new records"):
         held_out(
             {"asked": sketch(examples[:36]), "limit": None, "examples": {"positive": 1, "negative": 1}}, source, None, 3
         )
