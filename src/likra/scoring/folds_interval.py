@@ -1,13 +1,13 @@
 """Intervals of means over records that were judged in the folds of a cross-validation."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from likra.scoring.accuracy import wilson
-from likra.scoring.estimate import Z95, Estimate
+from likra.scoring.estimate import Estimate
 from likra.scoring.likelihoods import Floats
+from likra.scoring.paired import paired_difference
 
 
 def effective_count(values_Q: Floats, groups: Sequence[str], folds: int) -> float:
@@ -46,9 +46,4 @@ def fold_accuracy(credit_Q: Floats, groups: Sequence[str], folds: int) -> Estima
 
 def fold_difference(first_Q: Floats, second_Q: Floats, groups: Sequence[str], folds: int) -> Estimate:
     """How much better the first method is than the second, as `paired_difference`, for so many records as count."""
-    difference_Q = first_Q - second_Q
-    count = max(1.0, effective_count(difference_Q, groups, folds))
-    centre = float(difference_Q.mean()) * count / (count + 2)
-    square = (float((difference_Q**2).mean()) * count + 2) / (count + 2)
-    half = Z95 * math.sqrt((square - centre**2) / (count + 2))
-    return Estimate(float(difference_Q.mean()), max(-1.0, centre - half), min(1.0, centre + half), len(difference_Q))
+    return paired_difference(first_Q, second_Q, max(1.0, effective_count(first_Q - second_Q, groups, folds)))

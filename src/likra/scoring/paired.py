@@ -44,12 +44,16 @@ def mcnemar(first_Q: Floats, second_Q: Floats) -> Comparison:
     return Comparison(first, second, min(1.0, float(2 * tail / 2**count)))
 
 
-def paired_difference(first_Q: Floats, second_Q: Floats) -> Estimate:
+def paired_difference(first_Q: Floats, second_Q: Floats, worth: float | None = None) -> Estimate:
     """How much better the first method is than the second: the mean difference of their credit, [Q] each.
 
     Its 95% interval is the adjusted Wald interval for paired proportions (Bonett and Price 2012): Wald's, after one
     more question that only the first method has right, and one that only the second has right. So it has a width for
     few questions and for equal methods too, where a bootstrap has none.
+
+    Args:
+        first_Q, second_Q: The credits.
+        worth: How many independent questions they are worth (`effective_count`); default: Q.
 
     >>> import numpy as np
     >>> found = paired_difference(np.array([1.0, 1.0, 0.0, 0.5]), np.array([0.0, 1.0, 0.0, 0.0]))
@@ -62,8 +66,9 @@ def paired_difference(first_Q: Floats, second_Q: Floats) -> Estimate:
     if first_Q.shape != second_Q.shape:
         raise ValueError("both methods must have answered the same questions")
     difference_Q = first_Q - second_Q
-    count = len(difference_Q) + 2
-    centre = float(difference_Q.sum()) / count
-    square = (float((difference_Q**2).sum()) + 2) / count
+    share = 1.0 if worth is None else worth / len(difference_Q)
+    count = share * len(difference_Q) + 2
+    centre = share * float(difference_Q.sum()) / count
+    square = (share * float((difference_Q**2).sum()) + 2) / count
     half = Z95 * math.sqrt((square - centre**2) / count)
     return Estimate(float(difference_Q.mean()), max(-1.0, centre - half), min(1.0, centre + half), len(difference_Q))

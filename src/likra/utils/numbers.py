@@ -1,6 +1,11 @@
 """Numbers that people write as text."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from likra.errors import InputError
+
+_Number = TypeVar("_Number", int, float)
 
 
 def rates_of(option: str, text: str) -> list[float]:
@@ -12,13 +17,10 @@ def rates_of(option: str, text: str) -> list[float]:
     Raises:
         InputError: They are none.
     """
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or not all(0 < rate < float("inf") for rate in found):
+    found = _listed(text, float)
+    if not all(0 < rate < float("inf") for rate in found or [0.0]):
         raise InputError(f"{option} {text}: give positive numbers separated by commas, such as 1e-4,3e-4,1e-3.")
-    return list(dict.fromkeys(found))
+    return found
 
 
 def counts_of(option: str, text: str) -> list[int]:
@@ -30,10 +32,15 @@ def counts_of(option: str, text: str) -> list[int]:
     Raises:
         InputError: They are none.
     """
-    try:
-        found = [int(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or min(found) < 1:
+    found = _listed(text, int)
+    if min(found, default=0) < 1:
         raise InputError(f"{option} {text}: give whole numbers of 1 or more separated by commas, such as 3,1,5.")
-    return list(dict.fromkeys(found))
+    return found
+
+
+def _listed(text: str, number: Callable[[str], _Number]) -> list[_Number]:
+    """The numbers of a list with commas, in the order given, each once; none where one of them is not a number."""
+    try:
+        return list(dict.fromkeys(number(part) for part in text.split(",")))
+    except ValueError:
+        return []
