@@ -230,16 +230,18 @@ class _Plan:
         state = self.run.state / f"{called}{config.learning_rate:g}" if self.run.state else None
         pieces: dict[int, list[_Piece]] = {number: [] for number in epochs}
         seen: dict[str, int] = {}
-        waiting = [(number, names) for number in epochs for names in self._together(config, learned)]
+        waiting = [(number, *heads) for number in epochs for heads in self._together(config, learned)]
 
         def watch(step: Step) -> None:
             show(step.step, total, f"(learning rate {config.learning_rate:g})")
             seen.update(step.examples)
-            for number, names in list(waiting):
+            for number, fold, adapters in list(waiting):
+                names = [self.name(fold, adapter) for adapter in adapters]
                 if all(seen.get(name, 0) >= number * len(learned[name]) for name in names):
-                    waiting.remove((number, names))
+                    waiting.remove((number, fold, adapters))
                     show(step.step, total, f"(scoring after {number} epochs)" if len(epochs) > 1 else "(scoring)")
-                    pieces[number].append(self._read(stack, names, state and state / f"{number}-{names[0]}.parquet"))
+                    kept = state and state / f"{number}-{names[0]}.parquet"
+                    pieces[number].append(self._read(stack, fold, adapters, kept))
 
         try:
             how: dict[str, Any] = {"checkpoints": state, "checkpoint_every": self.run.checkpoint_every}
@@ -254,25 +256,26 @@ class _Plan:
             for number in epochs
         }
 
-    def _together(self, config: TrainingConfig, learned: dict[str, list[TokenizedExample]]) -> Iterator[list[str]]:
-        """The heads of each fold that end their epochs at the same steps: they are read together, beside the base."""
+    def _together(
+        self, config: TrainingConfig, learned: dict[str, list[TokenizedExample]]
+    ) -> Iterator[tuple[int, list[str]]]:
+        """Folds, and adapters of each that end their epochs at the same steps: they are read together with the base."""
         one = dataclasses.replace(config, num_train_epochs=1)
         for fold in self.folds:
             by_steps: dict[int, list[str]] = {}
             for adapter in self.adapters:
-                name = self.name(fold, adapter)
-                by_steps.setdefault(one.steps(len(learned[name])), []).append(name)
-            yield from by_steps.values()
+                by_steps.setdefault(one.steps(len(learned[self.name(fold, adapter)])), []).append(adapter)
+            yield from ((fold, adapters) for adapters in by_steps.values())
 
-    def _read(self, stack: HeadStack, names: Sequence[str], kept: Path | None) -> _Piece:
-        """What heads of one fold, and the base, say of the fold's questions."""
-        fold = int(names[0].removeprefix("fold").partition("-")[0])
-        rows, columns = self.rows(fold), [BASE, *(name.partition("-")[2] for name in names)]
+    def _read(self, stack: HeadStack, fold: int, adapters: Sequence[str], kept: Path | None) -> _Piece:
+        """What adapters of one fold, and the base, say of the fold's questions."""
+        rows, columns = self.rows(fold), [BASE, *adapters]
         if kept and kept.exists():
             # A saved table does not have all of a question (earlier turns, a state).
             found = Likelihoods.load(kept)
             return rows, columns, dataclasses.replace(found, questions=[self.questions[row] for row in rows])
-        table = self._score(stack, [self.questions[row] for row in rows], self.prompter, (BASE, *names))
+        names = [BASE, *(self.name(fold, adapter) for adapter in adapters)]
+        table = self._score(stack, [self.questions[row] for row in rows], self.prompter, names)
         if kept:
             table.save(kept)
         return rows, columns, table
