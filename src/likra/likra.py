@@ -209,15 +209,15 @@ class Likra:
 
     @alone_with_base
     def likelihoods(
-        self, questions: Sequence[Question], prompter: Prompter | None = None, *, runtime: Runtime = QUIET
+        self, questions: Sequence[Question], prompter: Prompter | None = None, *, runtime: Runtime = QUIET, **how: Any
     ) -> Likelihoods:
         """The table of base and adapters on some questions, from which all scores come; default: without examples."""
         prompter = prompter or Prompter(self.style)
         meta: dict[str, Any] = {"base": self.base.name, "fingerprint": self.base.fingerprint}
         meta |= {"style": prompter.style, "shots": prompter.shots}
-        names, stack = (BASE, *self.heads), self.trained
+        names, stack = (BASE, *self.heads), self.trained if self.heads else None
         with runtime.reporting("Scoring", "questions") as move:
-            how: dict[str, Any] = {"memory": runtime.memory, "cache": runtime.cache_folder, "progress": move}
+            how |= {"memory": runtime.memory, "cache": runtime.cache_folder, "progress": move}
             return loglikelihood.score(self.base, stack, questions, prompter, names, meta=meta, **how)
 
     @alone_with_base

@@ -367,7 +367,7 @@ def test_scoring_a_token_without_an_embedding_is_refused(widened: Base) -> None:
 
 def test_a_served_token_without_an_embedding_is_the_callers_fault(widened: Base) -> None:
     body = {"query": "Who?", "documents": ["a", "b <|im_start|>"]}
-    with TestClient(create_app(with_heads(widened), "tiny")) as client:
+    with TestClient(create_app({"tiny": with_heads(widened)})) as client:
         reply = client.post("/v1/rerank", json=body)
         assert reply.status_code == 422 and "<|im_start|> has no embedding" in reply.json()["detail"]
         assert client.post("/v1/rerank", json=body | {"documents": ["a", "b"]}).status_code == 200

@@ -304,7 +304,7 @@ def test_the_commands_the_server_and_the_harness(heads: Path, data: Path, questi
     assert {one["text"]: one["score"] for one in ranked} == pytest.approx(expected, abs=1e-3)
     assert told("eval", heads, "--data", data)["questions"] == 2
     likra = Likra.from_pretrained(heads)
-    with TestClient(create_app(likra, "tiny")) as client:
+    with TestClient(create_app({"tiny": likra})) as client:
         answer = client.post("/v1/score", json={"question": question.text, "choices": list(question.choices)}).json()
     assert {one["text"]: one["score"] for one in answer["choices"]} == pytest.approx(expected, abs=1e-3)
     pairs = [(f"Question: {question.text}\nAnswer:", f" {choice}") for choice in question.choices]

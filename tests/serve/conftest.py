@@ -15,7 +15,7 @@ from likra import Likra, TrainingConfig
 from likra.data import Question, load
 from likra.scoring.likelihoods import Likelihoods
 from likra.serve import Limits, bind, create_app
-from likra.utils.runtime import QUIET, Runtime
+from likra.utils.runtime import QUIET
 from tests.conftest import PATIENCE
 
 
@@ -51,7 +51,7 @@ def world() -> list[Question]:
 @contextlib.contextmanager
 def client(likra: Any, limits: Limits | None = None, **options: Any) -> Iterator[TestClient]:
     """A client of an application in this process; what fails inside of it fails the test."""
-    with TestClient(create_app(likra, "world-heads", limits, **options)) as found:
+    with TestClient(create_app({"world-heads": likra}, limits, **options)) as found:
         yield found
 
 
@@ -69,10 +69,10 @@ class Held:
         """Let go, for good: leave it before the server, which waits for its model."""
         self._go.set()
 
-    def likelihoods(self, questions: Sequence[Question], runtime: Runtime = QUIET) -> Likelihoods:
+    def likelihoods(self, questions: Sequence[Question], **how: Any) -> Likelihoods:
         self.reading.set()
         assert self._go.wait(PATIENCE)
-        return self._likra.likelihoods(questions)
+        return self._likra.likelihoods(questions, **how)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._likra, name)

@@ -20,6 +20,8 @@ from likra.serve.batcher import Batcher, ModelGone, Overloaded, Unread
 from likra.serve.limits import Limits
 from tests.conftest import PATIENCE
 
+Table = tuple[Likelihoods, list[list[Any]]]
+
 
 def ask(name: str, choices: int = 2) -> Question:
     return Question("question", name, tuple(f"{name} {place}" for place in range(choices)))
@@ -34,9 +36,11 @@ class Reader:
             self.go.set()
         self.read: list[str] = []
         self.batches: list[int] = []
+        self.models: list[str] = []
         self.threads: set[str] = set()
 
-    def __call__(self, questions: Sequence[Question]) -> Likelihoods:
+    def __call__(self, model: str, questions: Sequence[Question]) -> Table:
+        self.models.append(model)
         self.threads.add(threading.current_thread().name)
         self.batches.append(sum(len(question.choices) for question in questions))
         self.read += [question.text for question in questions]
@@ -50,15 +54,20 @@ class Reader:
         )
         for row, question in enumerate(questions):
             table.logprob_HQC[0, row, : len(question.choices)] = expected(question)
-        return table
+        return table, [[] for _ in questions]
 
 
 def expected(question: Question) -> list[float]:
     return [-float(hash(choice) % 1000) for choice in question.choices]
 
 
+async def one(batcher: Batcher, question: Question, model: str = "") -> Likelihoods:
+    table, _ = await batcher.likelihoods(model, [question])
+    return table
+
+
 async def answers(batcher: Batcher, questions: Sequence[Question]) -> list[Likelihoods | BaseException]:
-    asked = [batcher.likelihoods(question) for question in questions]
+    asked = [one(batcher, question) for question in questions]
     return await asyncio.gather(*asked, return_exceptions=True)
 
 
@@ -75,7 +84,7 @@ def run(reader: Any, limits: Limits, questions: Sequence[Question]) -> list[Like
 
 async def begun(batcher: Batcher, questions: Sequence[Question]) -> "list[asyncio.Task[Likelihoods]]":
     """Tasks that have asked: each is accepted by now, or refused."""
-    tasks = [asyncio.create_task(batcher.likelihoods(question)) for question in questions]
+    tasks = [asyncio.create_task(one(batcher, question)) for question in questions]
     await asyncio.sleep(0)
     return tasks
 
@@ -182,7 +191,7 @@ def test_stopping_answers_what_was_accepted() -> None:
 def test_a_reader_that_fails_is_not_asked_again_and_again() -> None:
     calls = []
 
-    def broken(questions: Sequence[Question]) -> Likelihoods:
+    def broken(model: str, questions: Sequence[Question]) -> Table:
         calls.append(len(questions))
         raise RuntimeError("the device is gone")
 
@@ -213,7 +222,7 @@ def survives(batcher: Batcher, failing: Callable[[bool], None]) -> None:
             assert batcher.alive
             failing(False)
             lucky = [ask(f"lucky {number}") for number in range(5)]
-            tables = await asyncio.gather(*map(batcher.likelihoods, lucky))
+            tables = await asyncio.gather(*(one(batcher, question) for question in lucky))
             assert [table.logprob_HQC.tolist() for table in tables] == [[[expected(question)]] for question in lucky]
 
     try:
@@ -223,7 +232,7 @@ def survives(batcher: Batcher, failing: Callable[[bool], None]) -> None:
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("place", ["read", "on_batch", "_one"])
+@pytest.mark.parametrize("place", ["read", "on_batch", "_part"])
 def test_no_error_ends_the_thread(error: BaseException, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fails = False
 
@@ -239,7 +248,7 @@ def test_no_error_ends_the_thread(error: BaseException, place: str, monkeypatch:
         nonlocal fails
         fails = now
 
-    monkeypatch.setattr(batcher_module, "_one", or_fails("_one", batcher_module._one))
+    monkeypatch.setattr(batcher_module, "_part", or_fails("_part", batcher_module._part))
     on_batch = or_fails("on_batch", lambda candidates, seconds: None)
     survives(Batcher(or_fails("read", Reader()), TOGETHER, on_batch), failing)
 
@@ -284,8 +293,9 @@ def test_a_table_of_other_questions_is_given_to_nobody(spoiled: Callable[[Likeli
         nonlocal fails
         fails = now
 
-    def read(questions: Sequence[Question]) -> Any:
-        return spoiled(reader(questions)) if fails else reader(questions)
+    def read(model: str, questions: Sequence[Question]) -> Any:
+        table, encoded = reader(model, questions)
+        return (spoiled(table), encoded) if fails else (table, encoded)
 
     survives(Batcher(read, TOGETHER), failing)
 

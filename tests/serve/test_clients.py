@@ -12,7 +12,7 @@ cohere = pytest.importorskip("cohere", reason="cohere's client is not installed"
 
 @pytest.mark.parametrize("version", ["Client", "ClientV2"])
 def test_cohere_ranks_as_the_library_does(likra: Likra, world: list[Question], version: str) -> None:
-    with listening(create_app(likra, "world-heads", key="secret-7")) as address:
+    with listening(create_app({"world-heads": likra}, key="secret-7")) as address:
         client = getattr(cohere, version)(api_key="secret-7", base_url=address)
         for question in world[:5]:
             best = likra.rank(question.text, question.choices)

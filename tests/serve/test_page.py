@@ -34,7 +34,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def address(calibrated: Likra) -> Iterator[str]:
-    with listening(create_app(calibrated, "world-heads")) as found:
+    with listening(create_app({"world-heads": calibrated})) as found:
         yield found
 
 
@@ -176,7 +176,7 @@ def test_what_is_refused_is_said(browser: Any, address: str) -> None:
 
 
 def test_the_key_is_asked_for(browser: Any, likra: Likra, world: list[Question]) -> None:
-    with listening(create_app(likra, "world-heads", key="secret-7")) as address:
+    with listening(create_app({"world-heads": likra}, key="secret-7")) as address:
         visitor = Visitor(browser, address)
         visitor.go_to("Candidate 1")
         visitor.page.keyboard.type("word")

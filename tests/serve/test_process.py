@@ -205,7 +205,7 @@ def test_once_answered_nothing_is_left_in_which_a_signal_could_be_lost(
     monkeypatch.setattr("likra.serve.serve", lambda app, bound, limits, ready: bound.close())
     monkeypatch.setattr(os, "_exit", leave)
     with pytest.raises(Gone, match="0"):
-        serve.serve(heads, port=0)
+        serve.serve([heads], port=0)
 
 
 @pytest.mark.parametrize(("first", "second"), itertools.product((signal.SIGINT, signal.SIGTERM), repeat=2))
@@ -238,14 +238,18 @@ def test_what_cannot_be_served_is_said_before_anything_is_loaded(
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(InputError, match=r"--host 192\.0\.2\.1 --port 0: .*; choose another"):
-        serve.serve(heads, host="192.0.2.1", port=0)  # an address of documentation (RFC 5737), nobody's own
+        serve.serve([heads], host="192.0.2.1", port=0)  # an address of documentation (RFC 5737), nobody's own
     with pytest.raises(InputError, match="--api-key"):
-        serve.serve(heads, port=0, api_key="two words")
+        serve.serve([heads], port=0, api_key="two words")
     with pytest.raises(InputError, match="--timeout inf: must be a finite number"):
-        serve.serve(heads, port=0, timeout=float("inf"))
+        serve.serve([heads], port=0, timeout=float("inf"))
     with pytest.raises(InputError, match="holds no adapters"):
-        serve.serve(tmp_path, port=0)
+        serve.serve([tmp_path], port=0)
+    with pytest.raises(InputError, match="two models are named world-heads; rename"):
+        serve.serve([heads, heads], port=0)
+    with pytest.raises(InputError, match="world: is a base model, which is served alone"):
+        serve.serve([heads, Path("world")], port=0)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'likra\[serve\]'"):
-        serve.serve(heads)
+        serve.serve([heads])
     assert signal.getsignal(signal.SIGINT) is before

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from likra.hub.kept import KeptTables
     from likra.hub.saved import Saved
     from likra.likra import Likra
+    from likra.models.base import Base
     from likra.scoring.config import Scoring
     from likra.utils.runtime import Runtime
 
@@ -237,8 +238,15 @@ class Loading:
             return False  # `from_pretrained` says what is wrong with it
         return is_gguf(str(name))
 
-    def open(self, heads: Path) -> "Likra":
-        """The heads on their base."""
+    def open_base(self, name: str) -> "Base":
+        """A base model, without heads."""
+        from likra.models.base import load_base
+
+        more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize, self.precision)
+        return load_base(name, **more)
+
+    def open(self, heads: Path, on: "Base | None" = None) -> "Likra":
+        """The heads on their base; on a base that is loaded, if that is given."""
         from likra.cli import quick
 
         plain = parallel.world() == 1 and not (self.quantize or self.device == "auto" or self.trust_remote_code)
@@ -249,7 +257,7 @@ class Loading:
 
         more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize, self.precision)
         with quick.real_modules() if plain else contextlib.nullcontext():
-            return Likra.from_pretrained(heads, model=self.base, base_revision=self.base_revision, **more)
+            return Likra.from_pretrained(heads, model=on or self.base, base_revision=self.base_revision, **more)
 
 
 _LOADING: dict[str, tuple[Any, Any]] = {
@@ -274,7 +282,8 @@ def opens_heads(command: Callable[..., None]) -> Callable[..., None]:
         how = Loading(**{name: given.pop(name, default) for name, (_, default) in _LOADING.items()})
         # First of all: what a command imports may take seconds.
         asked = own.bind_partial(*arguments, **given).arguments
-        how.check(asked["heads"], trained=not asked.get("folds"))
+        if "heads" in asked:
+            how.check(asked["heads"], trained=not asked.get("folds"))
         command(*arguments, **given, how=how)
 
     kept = [parameter for parameter in own.parameters.values() if parameter.name != "how"]

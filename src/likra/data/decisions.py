@@ -6,6 +6,7 @@ field that it reads, for messages.
 """
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,8 @@ def read_decision(question: Any, field: str = "question") -> Decision:
     Args:
         question: An object with `type`, `instructions` and `criteria`. Criteria of a `choice` are an object with the
             description (or None) of each option; of a `score`, the list of levels; of a `noul`, nothing, a text, or an
-            object that describes `true` and `false`. A description may be text or JSON.
+            object that describes `true` and `false`. Instructions and descriptions may be text or JSON. Instructions
+            may be left out where criteria say what is asked.
         field: Its name in messages.
 
     Raises:
@@ -54,12 +56,15 @@ def read_decision(question: Any, field: str = "question") -> Decision:
     if not isinstance(question, Mapping):
         raise InputError(f"field {field!r} is {_kind(question)}, not an object with type, instructions and criteria.")
     kind, criteria = question.get("type"), question.get("criteria")
-    if kind not in TYPES:
-        raise InputError(f"field '{field}.type' is {kind!r}; it must be one of {', '.join(TYPES)}.")
+    if not isinstance(kind, str) or kind not in TYPES:
+        raise InputError(f"field '{field}.type' is {_shown(kind)}; it must be one of {', '.join(TYPES)}.")
     instructions = _content(question.get("instructions"), f"{field}.instructions")
-    if not instructions:
+    left_out = question.get("instructions") is None and bool(criteria)
+    if not instructions and not left_out:
         raise InputError(f"field '{field}.instructions' is empty; ask something.")
     options, described = {"noul": _noul, "choice": _choice, "score": _score}[kind](criteria, f"{field}.criteria")
+    if left_out and kind == "noul" and not described:
+        raise InputError(f"field '{field}.instructions' is empty; ask something.")
     few, most = TYPES[kind]
     if not few <= len(options) <= most:
         count = "1 option" if len(options) == 1 else f"{len(options)} options"
@@ -68,7 +73,9 @@ def read_decision(question: Any, field: str = "question") -> Decision:
     if not all(texts):
         raise InputError(f"field '{field}.criteria' has an option without a text; name it.")
     if twice := next((text for text in texts if texts.count(text) > 1), None):
-        raise InputError(f"field '{field}.criteria' has the option {twice!r} twice; each must differ from the others.")
+        raise InputError(
+            f"field '{field}.criteria' has the option {_shown(twice)} twice; each must differ from the others."
+        )
     return Decision(kind, instructions, options, described)
 
 
@@ -77,7 +84,8 @@ _Options = tuple[tuple[str, ...], tuple[str, ...]]
 
 def _noul(criteria: Any, field: str) -> _Options:
     if criteria is None or isinstance(criteria, str):
-        return _YES_OR_NO, ((criteria.strip(),) if criteria and criteria.strip() else ())
+        text = _content(criteria, field)
+        return _YES_OR_NO, ((text,) if text else ())
     if not isinstance(criteria, Mapping) or not set(criteria) <= {"true", "false"}:
         raise InputError(f"field {field!r} must be a text, or an object that describes true and false.")
     named = {"yes": criteria.get("true"), "no": criteria.get("false")}
@@ -87,6 +95,10 @@ def _noul(criteria: Any, field: str) -> _Options:
 def _choice(criteria: Any, field: str) -> _Options:
     if not isinstance(criteria, Mapping):
         raise InputError(f"field {field!r} is {_kind(criteria)}, not an object with the description of each option.")
+    for name in criteria:
+        if not isinstance(name, str):
+            raise InputError(f"field {field!r} has the option {_shown(name)}, which is not text; name it.")
+        _content(name, field)
     return tuple(criteria), _described(criteria, field)
 
 
@@ -98,7 +110,7 @@ def _score(criteria: Any, field: str) -> _Options:
 
 def _described(options: Mapping[str, Any], field: str) -> tuple[str, ...]:
     """What is said of options, in the order of their names."""
-    texts = {name: _content(options[name], f"{field}.{name}") for name in sorted(options)}
+    texts = {name: _content(options[name], f"{field}.{name[:40]}") for name in sorted(options)}
     return tuple(f"{name}: {text}" for name, text in texts.items() if text)
 
 
@@ -107,8 +119,11 @@ def _content(value: Any, field: str) -> str:
     if value is None or value in ("", [], {}):
         return ""
     if not isinstance(value, str | Mapping | list | tuple):
-        raise InputError(f"field {field!r} is {value!r}, not text or JSON.")
-    return value.strip() if isinstance(value, str) else _json(value, field)
+        raise InputError(f"field {field!r} is {_shown(value)}, not text or JSON.")
+    text = value.strip() if isinstance(value, str) else _json(value, field)
+    if not text.isascii() and text.encode("utf-8", "ignore").decode() != text:
+        raise InputError(f"field {field!r} holds half a surrogate pair; give whole characters.")
+    return text
 
 
 def _json(value: Any, field: str) -> str:
@@ -116,6 +131,10 @@ def _json(value: Any, field: str) -> str:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"field {field!r} is not JSON ({error}); give text or JSON.") from None
+
+
+def _shown(value: Any) -> str:
+    return textwrap.shorten(repr(value), 60)
 
 
 def _kind(value: Any) -> str:
@@ -156,7 +175,8 @@ def worded(state: str, decision: Decision, id: str = "question") -> Question:
     >>> question.text, question.choices
     ('I was charged twice.\\n\\nWhich team?\\nbills: Charges', ('web', 'bills'))
     """
-    text = "\n".join([state, "", decision.instructions, *decision.criteria])
+    lines = [decision.instructions, *decision.criteria] if decision.instructions else decision.criteria
+    text = "\n".join([state, "", *lines] if lines else [state])
     return Question(id, text, decision.options, state=state)
 
 

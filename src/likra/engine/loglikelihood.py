@@ -62,6 +62,7 @@ def score(
     cache: Path | None = None,
     progress: Progress = lambda done, total: None,
     meta: dict[str, Any] | None = None,
+    encoded: Sequence[Sequence[TokenizedExample]] | None = None,
 ) -> Likelihoods:
     """Log-likelihoods of every choice of every question under `heads`.
 
@@ -82,6 +83,7 @@ def score(
         progress: Called with (questions done, questions in all) after each batch.
         meta: Kept in the table, beside `precision` (the way they were read, one of `likra.engine.precision.WAYS`) and
             `rounding` (`likra.scoring.rounding`, measured on some of the questions; None where it was not).
+        encoded: `encode_question` of each question, where it is at hand.
 
     Raises:
         InputError: A candidate cannot be tokenized, is longer than the model's context, or a likelihood is not finite.
@@ -95,7 +97,7 @@ def score(
     if not questions:
         raise InputError("there are no questions to score.")
     base.check_style(prompter.style)
-    encoded = [encode_question(base, question, prompter) for question in questions]
+    encoded = encoded or [encode_question(base, question, prompter) for question in questions]
     work = _Work(base, stack, questions, encoded, _distinct(stack, heads), memory)
     progress(0, len(questions))
     values = _cached_or_read(work, cache, progress)

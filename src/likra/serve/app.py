@@ -1,9 +1,8 @@
 """The HTTP application: what each path answers."""
 
-import dataclasses
 import functools
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,15 +18,21 @@ from likra.likra import Likra
 from likra.scoring.config import Scoring
 from likra.scoring.likelihoods import Likelihoods
 from likra.serve.batcher import Batcher, ModelGone, Overloaded
+from likra.serve.decisions import DecisionRequest, answers
 from likra.serve.gate import Gate
 from likra.serve.limits import Limits
 from likra.serve.metrics import Metrics
+from likra.serve.models import Models, distinct_tokens
 from likra.serve.page import PAGE, POLICY
 from likra.serve.schemas import (
     ApiVersion,
+    DecisionBody,
+    DecisionResponse,
     Document,
     Health,
     Meta,
+    ModelList,
+    ModelMetadata,
     RankedDocument,
     Refusal,
     RerankRequest,
@@ -36,9 +41,11 @@ from likra.serve.schemas import (
     ScoreRequest,
     ScoreResponse,
     Usage,
+    inlined,
 )
 from likra.utils.runtime import Runtime
 
+_SAY_JSON = "send JSON, and say so: 'Content-Type: application/json'"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body cannot be parsed."},
     401: {"model": Refusal, "description": "The key is missing or wrong."},
@@ -48,26 +55,31 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     429: {"model": Refusal, "description": "Too many requests are waiting; Retry-After says when to try again."},
     503: {"model": Refusal, "description": "The model is not read any more; the server must be started again."},
 }
+#: The body of a decision request, for /openapi.json: it is parsed by `DecisionRequest`, which sees what JSON had twice.
+DECISION_BODY = {"requestBody": {"content": {"application/json": {"schema": inlined(DecisionBody)}}, "required": True}}
 
 
 def create_app(
-    likra: Likra, name: str, limits: Limits | None = None, *, key: str | None = None, memory: int | None = None
+    models: Models | Mapping[str, Likra],
+    limits: Limits | None = None,
+    *,
+    key: str | None = None,
+    memory: int | None = None,
 ) -> FastAPI:
     """The application; runs under any ASGI server, in one process.
 
     Args:
-        likra: Scores the candidates; nothing else may use it while the application runs.
-        name: What is being served, as clients see it.
+        models: What is served, by the names that clients see; nothing else may use it while the application runs.
         limits: What a request may be.
         key: The bearer token that clients must send, if any.
         memory: Bytes that reading may take beside the model; default: a share of what is free.
     """
-    if likra.base.precision == "auto":  # what a request gets must not depend on those that are read beside it
-        likra.base = dataclasses.replace(likra.base, precision="faithful")
+    models = models if isinstance(models, Models) else Models.of(models)
     limits = limits or Limits()
     metrics = Metrics()
     runtime = Runtime(memory, cache=False, progress=False)
-    batcher = Batcher(functools.partial(likra.likelihoods, runtime=runtime), limits, metrics.read)
+    read = functools.partial(models.read, runtime=runtime, on_tokens=metrics.shared)
+    batcher = Batcher(read, limits, metrics.read)
     metrics.waiting.set_function(lambda: batcher.waiting)
 
     @asynccontextmanager
@@ -84,14 +96,18 @@ def create_app(
     app.add_exception_handler(Overloaded, _overloaded)
     app.add_exception_handler(ModelGone, _gone)
 
-    async def ask(question: str, candidates: Sequence[str], fields: tuple[str, str]) -> Likelihoods:
+    async def ask(
+        model: str | None, question: str, candidates: Sequence[str], fields: tuple[str, str]
+    ) -> tuple[str, Likra, Likelihoods]:
+        name = models.named(model)
         limits.check(question, candidates, fields)
-        return await batcher.likelihoods(checked(likra.style, question, candidates))
+        table, _ = await batcher.likelihoods(name, [checked(models[name].style, question, candidates)])
+        return name, models[name], table
 
     @app.post("/v1/score", responses=_REFUSALS, dependencies=secured)
     async def score(request: ScoreRequest) -> ScoreResponse:
         """Score candidate answers to a question."""
-        table = await ask(request.question, request.choices, ("question", "choices"))
+        name, likra, table = await ask(request.model, request.question, request.choices, ("question", "choices"))
         scoring = Scoring(weight=request.weight, min_confidence=request.min_confidence)
         [candidates] = likra.candidates(table, scoring)
         best = max(range(len(candidates)), key=lambda place: candidates[place].score)
@@ -112,7 +128,7 @@ def create_app(
     @app.post("/rerank", responses=_REFUSALS, dependencies=secured)
     async def rerank(request: RerankRequest, http: Request) -> RerankResponse:
         """Rank documents for a query, in the form of Cohere, Jina and vLLM."""
-        table = await ask(request.query, request.documents, ("query", "documents"))
+        name, likra, table = await ask(request.model, request.query, request.documents, ("query", "documents"))
         [candidates] = likra.candidates(table, Scoring(min_confidence=request.min_confidence))
         ranked = sorted(range(len(candidates)), key=lambda place: -candidates[place].score)
         results = []
@@ -134,15 +150,44 @@ def create_app(
             meta=Meta(api_version=ApiVersion(version="2" if http.url.path.startswith("/v2/") else "1")),
         )
 
+    # Other servers of this form answer at the other two paths.
+    @app.post("/v1/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
+    @app.post("/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
+    @app.post("/inference/v1/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
+    async def decide(http: Request, response: Response) -> DecisionResponse:
+        """Answer typed questions about a state, in the form of decision models."""
+        if "json" not in http.headers.get("content-type", ""):
+            raise InputError(f"the body: {_SAY_JSON}.")
+        request = DecisionRequest.read(await http.body(), limits)
+        name = models.named(request.model)
+        table, encoded = await batcher.likelihoods(name, request.questions(models[name], limits))
+        found = answers(request, models[name], table)
+        response.headers["X-TypeSafe-Request-Id"] = str(uuid.uuid4())
+        return DecisionResponse.model_validate(
+            {
+                "model": name,
+                "answers": found,
+                "usage": {"input_tokens": distinct_tokens(encoded), "output_tokens": 0},
+                "calibrated": all(answer["calibrated"] for answer in found.values()),
+            }
+        )
+
+    @app.get("/v1/models", responses={401: _REFUSALS[401]}, dependencies=secured)
+    async def listed() -> ModelList:
+        """The models of this server."""
+        return ModelList(models=[ModelMetadata(**models.described(name)) for name in models.names])
+
     @app.get("/health", responses={503: {"model": Health, "description": _REFUSALS[503]["description"]}})
     async def health(response: Response) -> Health:
         """Whether the server is there and reads its model, and what it serves."""
+        likra = models[models.first]
         if not batcher.alive:
             response.status_code = 503
         return Health(
             status="ok" if batcher.alive else "failed",
             version=__version__,
-            model=name,
+            model=models.first,
+            models=list(models.names),
             heads=list(likra.heads),
             weight=likra.weight,
             style=likra.style,
@@ -172,7 +217,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     reason = first.get("ctx", {}).get("error", first["msg"]) if first["type"] == "json_invalid" else first["msg"]
     where = "the body" if not place else f"the body, at byte {place}" if first["type"] == "json_invalid" else place
     if not place and "json" not in request.headers.get("content-type", ""):
-        reason = "send JSON, and say so: 'Content-Type: application/json'"
+        reason = _SAY_JSON
     return _refusal(422, f"{where}: {reason}")
 
 

@@ -1,6 +1,7 @@
 """Requests of many clients, read together: one thread runs the model, on what has gathered in a few milliseconds."""
 
 import asyncio
+import itertools
 import math
 import threading
 import time
@@ -13,8 +14,10 @@ from likra.data import Question
 from likra.errors import InputError
 from likra.scoring.likelihoods import Likelihoods
 from likra.serve.limits import Limits
+from likra.serve.models import Encoded
 
-Reader = Callable[[Sequence[Question]], Likelihoods]
+#: Reads questions under the model of a name: their table, and the tokens of their candidates.
+Reader = Callable[[str, Sequence[Question]], tuple[Likelihoods, Encoded]]
 
 
 class Overloaded(Exception):
@@ -47,10 +50,15 @@ class ModelGone(Exception):
 
 @dataclass
 class _Job:
-    question: Question
-    size: int
+    model: str
+    questions: Sequence[Question]
     accepted: float = field(default_factory=time.monotonic)
-    answer: "Future[Likelihoods]" = field(default_factory=Future)
+    answer: "Future[tuple[Likelihoods, Encoded]]" = field(default_factory=Future)
+
+    @property
+    def size(self) -> int:
+        """How many candidates it has."""
+        return sum(len(question.choices) for question in self.questions)
 
 
 class Batcher:
@@ -61,7 +69,7 @@ class Batcher:
     ) -> None:
         """
         Args:
-            read: Reads a batch of questions; called in one thread only.
+            read: Reads a batch of questions of one model; called in one thread only.
             limits: How long to gather, how much to read together, how many may wait, and how long.
             on_batch: Called with (candidates, seconds) of each batch that was read.
         """
@@ -94,16 +102,16 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    async def likelihoods(self, question: Question) -> Likelihoods:
-        """The table of one question, which was read with those of other callers.
+    async def likelihoods(self, model: str, questions: Sequence[Question]) -> tuple[Likelihoods, Encoded]:
+        """The table of a request's questions, which were read with those of other callers, and their tokens.
 
         Raises:
             Overloaded: Too many wait already, or the answer does not come in time.
-            InputError: The question cannot be read; nobody else's is spoiled by it.
+            InputError: One of the questions cannot be read; nobody else's is spoiled by it.
             Unread: Reading has failed, for all that were read together.
             ModelGone: Nothing is read any more.
         """
-        job = _Job(question, len(question.choices))
+        job = _Job(model, questions)
         with self._changed:
             if self._stopping or len(self._waiting) >= self._limits.max_queue:
                 raise Overloaded(self._retry_after())
@@ -144,7 +152,7 @@ class Batcher:
             _fail(batch or self._taken(), lambda: Unread(cause))
 
     def _gather(self, batch: list[_Job]) -> None:
-        """Move to `batch` the next jobs to read together; those that nobody waits for any more are dropped."""
+        """Move to `batch` the next jobs of one model; those that nobody waits for any more are dropped."""
         limit = self._limits.max_batch
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
@@ -154,12 +162,17 @@ class Batcher:
                     lambda: self._stopping or sum(job.size for job in self._waiting) >= limit,
                     timeout=max(0.0, rest),
                 )
-            size = 0
-            while self._waiting and (not batch or size + self._waiting[0].size <= limit):
-                job = self._waiting.popleft()
-                if job.answer.set_running_or_notify_cancel():
-                    batch.append(job)
-                    size += job.size
+            size, others = 0, list[_Job]()
+            try:
+                while self._waiting and (not batch or size + self._waiting[0].size <= limit):
+                    job = self._waiting.popleft()
+                    if batch and job.model != batch[0].model:
+                        others.append(job)
+                    elif job.answer.set_running_or_notify_cancel():
+                        batch.append(job)
+                        size += job.size
+            finally:
+                self._waiting.extendleft(reversed(others))
 
     def _taken(self) -> list[_Job]:
         """All that wait, who wait no longer."""
@@ -170,9 +183,9 @@ class Batcher:
 
     def _answer(self, batch: list[_Job]) -> None:
         start = time.monotonic()
-        questions = [job.question for job in batch]
+        questions = [question for job in batch for question in job.questions]
         try:
-            table = self._read(questions)
+            table, encoded = self._read(batch[0].model, questions)
         except InputError as error:
             if len(batch) == 1:
                 batch[0].answer.set_exception(error)
@@ -184,9 +197,10 @@ class Batcher:
             return
         if table.questions != questions or table.logprob_HQC.shape[1] != len(questions):
             raise ValueError("the reader's table is not of the questions that it was given")
-        tables = [_one(table, row) for row in range(len(batch))]
+        ends = [*itertools.accumulate(len(job.questions) for job in batch)]
+        found = [_part(table, encoded, end - len(job.questions), end) for job, end in zip(batch, ends, strict=True)]
         self._on_batch(sum(job.size for job in batch), time.monotonic() - start)
-        for job, own in zip(batch, tables, strict=True):
+        for job, own in zip(batch, found, strict=True):
             job.answer.set_result(own)
 
 
@@ -196,6 +210,6 @@ def _fail(jobs: Iterable[_Job], reason: Callable[[], Exception]) -> None:
             job.answer.set_exception(reason())
 
 
-def _one(table: Likelihoods, row: int) -> Likelihoods:
-    """The table of one of its questions."""
-    return table.rows(row, row + 1)
+def _part(table: Likelihoods, encoded: Encoded, start: int, stop: int) -> tuple[Likelihoods, Encoded]:
+    """Some of the questions, which follow one another."""
+    return table.rows(start, stop), encoded[start:stop]

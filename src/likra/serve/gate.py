@@ -9,6 +9,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from likra.errors import InputError
+from likra.serve.compressed import TooLong, decompressed
 from likra.serve.limits import Limits
 from likra.serve.metrics import Metrics
 
@@ -92,6 +94,14 @@ class Gate:
             response = _refusal(408, f"the body did not arrive within {self._limits.timeout:g} s; send it faster.")
             response.headers["Connection"] = "close"
             await response(scope, receive, send)
+            return
+        try:
+            body = bytearray(decompressed(body, headers.get("content-encoding", ""), limit))
+        except TooLong:
+            await too_large(scope, receive, send)
+            return
+        except InputError as error:
+            await _refusal(415, str(error))(scope, receive, send)
             return
         given = False
 

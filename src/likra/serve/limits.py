@@ -15,7 +15,8 @@ class Limits:
     Attributes:
         max_body: Bytes of a request's body (413).
         max_candidates: Candidates of a request (422).
-        max_characters: Characters of a question, and of each candidate (422).
+        max_questions: Questions about one state in a request (422).
+        max_characters: Characters of a question or a state, and of each candidate (422).
         max_queue: Requests that may wait for the model (429).
         timeout: Seconds within which a request is answered, or refused (429; 408 where its body has not arrived).
         max_wait: Seconds that a request waits for others to be read with.
@@ -24,6 +25,7 @@ class Limits:
 
     max_body: int = 2**20
     max_candidates: int = 1000
+    max_questions: int = 100
     max_characters: int = 20_000
     max_queue: int = 256
     timeout: float = 30.0

@@ -15,6 +15,8 @@ class Metrics:
         requests: Requests that were answered or refused, by path and status.
         seconds: From a request's headers to the end of its answer, by path.
         candidates, model_seconds: Of each batch that the model read.
+        asked_tokens, read_tokens: Tokens of all candidates with their prompts, and how many of them were read: what
+            several begin with, in one request or in several, is read once.
         waiting: Requests that wait for the model.
     """
 
@@ -34,12 +36,21 @@ class Metrics:
         self.model_seconds = Histogram(
             "likra_batch_seconds", "Time to read a batch.", buckets=_SECONDS, registry=registry
         )
+        self.asked_tokens = Counter("likra_asked_tokens", "Tokens of candidates with their prompts.", registry=registry)
+        self.read_tokens = Counter(
+            "likra_read_tokens", "Tokens that were read of them; the others were shared.", registry=registry
+        )
         self.waiting = Gauge("likra_waiting_requests", "Requests that wait for the model.", registry=registry)
 
     def read(self, candidates: int, seconds: float) -> None:
         """A batch was read."""
         self.candidates.observe(candidates)
         self.model_seconds.observe(seconds)
+
+    def shared(self, asked: int, read: int) -> None:
+        """So many tokens were asked for, and so many read."""
+        self.asked_tokens.inc(asked)
+        self.read_tokens.inc(read)
 
     def text(self) -> bytes:
         """All of them, as Prometheus reads them."""

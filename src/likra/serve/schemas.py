@@ -1,6 +1,6 @@
 """What clients send and get. Reranking has the form of Cohere, Jina and vLLM, so that their clients need no change."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 from pydantic_core import PydanticCustomError
@@ -14,6 +14,11 @@ def _whole(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_whole)]
+#: What may be said of something: text or JSON.
+Described = str | dict[str, Any] | list[Any] | None
+#: The same where something must be said.
+Filled = Annotated[str, Field(pattern=r"\S")]
+Said = Filled | Annotated[dict[str, Any], Field(min_length=1)] | Annotated[list[Any], Field(min_length=1)]
 
 
 class Refusal(BaseModel):
@@ -47,7 +52,9 @@ class RerankRequest(BaseModel):
     ]
     top_n: int | None = Field(None, ge=0, description="Return only so many of the best; 0: all.")
     return_documents: bool | None = Field(True, description="Whether results hold the documents' texts.")
-    model: Text | None = Field(None, description="Any name; given back.")
+    model: Text | None = Field(
+        None, description="One of the server's models; any name where it has one only. Given back."
+    )
     min_confidence: float | None = Field(
         None,
         ge=0,
@@ -104,6 +111,7 @@ class ScoreRequest(BaseModel):
 
     question: Text
     choices: Annotated[list[Text], FailFast(), Field(min_length=1)]
+    model: Text | None = Field(None, description="One of the server's models; null: its first.")
     weight: float | None = Field(
         None, ge=-1000, le=1000, allow_inf_nan=False, description="w in L+ - w * L-; null: the heads' own."
     )
@@ -146,9 +154,130 @@ class Health(BaseModel):
 
     status: str = Field(description="ok; or failed, with 503, where the model is not read any more.")
     version: str
-    model: str
+    model: str = Field(description="The model that answers where a request names none; the rest is said of it.")
+    models: list[str] = Field(description="All models.")
     heads: list[str]
     weight: float = Field(description="The w that is used where a request gives none.")
     style: str = Field(description="How questions are worded.")
     calibrated: bool = Field(description="Whether answers at this weight have probabilities.")
     key_required: bool
+
+
+class NoulQuestion(BaseModel):
+    """A question with the answers yes and no."""
+
+    type: Literal["noul"]
+    instructions: Said | None = Field(None, description="What is asked; may be left out where criteria say it.")
+    criteria: str | dict[Literal["true", "false"], Described] | None = Field(
+        None, description="What counts as yes, or as each of true and false."
+    )
+
+
+class ChoiceQuestion(BaseModel):
+    """A question with named options, of which one is right; their order changes nothing."""
+
+    type: Literal["choice"]
+    instructions: Said | None = Field(None, description="What is asked; may be left out where criteria say it.")
+    criteria: Annotated[dict[Filled, Described], Field(min_length=2, max_length=255)] = Field(
+        description="The options, each with what is said of it, or null."
+    )
+
+
+class ScoreQuestion(BaseModel):
+    """A question with ordered levels."""
+
+    type: Literal["score"]
+    instructions: Said | None = Field(None, description="What is asked; may be left out where criteria say it.")
+    criteria: Annotated[list[Said], Field(min_length=2, max_length=10)] = Field(
+        description="The levels, the lowest first."
+    )
+
+
+class DecisionBody(BaseModel):
+    """A state and typed questions about it: the wire format of decision models. Other fields are ignored."""
+
+    model: str | None = Field(
+        None, description="One of the server's models; any name where it has one only. Null: the first."
+    )
+    state: Said = Field(description="What is to be decided about.")
+    questions: Annotated[dict[str, NoulQuestion | ChoiceQuestion | ScoreQuestion], Field(min_length=1)] = Field(
+        description="The questions, each under a name of the client's."
+    )
+
+
+def inlined(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a model without references, for a place in a document that has no definitions."""
+    schema = model.model_json_schema()
+    defined = schema.pop("$defs", {})
+
+    def resolved(part: Any) -> Any:
+        if isinstance(part, list):
+            return [resolved(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return resolved(defined[part["$ref"].rsplit("/", 1)[1]])
+        return {key: resolved(value) for key, value in part.items()}
+
+    found: dict[str, Any] = resolved(schema)
+    return found
+
+
+class _Answer(BaseModel):
+    calibrated: bool = Field(description="Whether a calibration (`likra calibrate`, `likra tune`) gave it.")
+
+
+class NoulAnswer(_Answer):
+    """The probability of yes."""
+
+    type: Literal["noul"]
+    noul: float
+
+
+class ChoiceAnswer(_Answer):
+    """The likeliest option; of equally likely ones the first by name."""
+
+    type: Literal["choice"]
+    choice: str
+    probabilities: dict[str, float]
+    confidence: float = Field(description="(p - 1/n) / (1 - 1/n) for the largest probability p of n options.")
+
+
+class ScoreAnswer(_Answer):
+    """The mean of the levels' numbers, from 0, under their probabilities."""
+
+    type: Literal["score"]
+    score: float
+    probabilities: dict[str, float] = Field(description="Of each level, by its number.")
+    confidence: float = Field(description="(p - 1/n) / (1 - 1/n) for the largest probability p of n levels.")
+    legend: dict[str, Any] = Field(description="The level of each number.")
+
+
+class TokenUsage(BaseModel):
+    """What was read."""
+
+    input_tokens: int = Field(description="Tokens of state, questions and options; what several share counts once.")
+    output_tokens: int = Field(description="0: nothing is generated.")
+
+
+class DecisionResponse(BaseModel):
+    """The answer to each question."""
+
+    model: str
+    answers: dict[str, NoulAnswer | ChoiceAnswer | ScoreAnswer]
+    usage: TokenUsage
+    calibrated: bool = Field(description="Whether all answers are.")
+
+
+class ModelMetadata(BaseModel):
+    """A model of this server."""
+
+    name: str
+    description: str
+    release_date: str = Field(description="When its files were written, YYYY-MM-DD.")
+
+
+class ModelList(BaseModel):
+    """All models of this server, the first of which answers where a request names none."""
+
+    models: list[ModelMetadata]

@@ -59,6 +59,28 @@ def check_heads(folder: Path) -> None:
         raise InputError(f"{folder / MANIFEST}: is missing, so {folder} holds no adapters; `likra train` writes them.")
 
 
+def is_base(where: str | Path, revision: str | None = None, token: str | None = None) -> bool:
+    """Whether a name stands for a base model, not for heads: a repository of the hub is looked at.
+
+    Args:
+        where: An embedded model's name, a file, a folder, or `owner/name` on the hub.
+        revision: Branch, tag or commit on the hub.
+        token: Access token for the hub.
+
+    Raises:
+        InputError: It is on the hub, and cannot be fetched.
+    """
+    path = Path(where)
+    if path.exists():
+        return path.is_file() or ((path / "config.json").is_file() and not (path / MANIFEST).is_file())
+    if path.as_posix() in embedded_models() or is_gguf(path.name):
+        return True
+    if not hub_client.is_id(path.as_posix()):
+        return False
+    found, _ = hub_client.fetch(path.as_posix(), FILES, revision, token)
+    return not (found / MANIFEST).is_file()
+
+
 def find_heads(where: str | Path, revision: str | None = None, token: str | None = None) -> tuple[Path, str | None]:
     """The folder of some heads, and their commit where they come from the hub.
 

@@ -1,0 +1,56 @@
+"""Bodies that clients send compressed."""
+
+import sys
+import zlib
+from typing import Any
+
+from likra.errors import InputError
+
+try:
+    if sys.version_info >= (3, 14):
+        from compression import zstd as _zstd
+    else:
+        from backports import zstd as _zstd
+except ImportError:
+    _zstd = None  # type: ignore[assignment]
+
+
+class TooLong(Exception):
+    """What was compressed is longer than a body may be."""
+
+
+def decompressed(body: bytes | bytearray, encoding: str, limit: int) -> bytes:
+    """A body as it was before its `Content-Encoding`.
+
+    Args:
+        body: What was sent.
+        encoding: The header: empty or `identity`, `gzip`, or `zstd` (typesafe-sdk).
+        limit: Bytes that it may have.
+
+    Raises:
+        TooLong: It has more; no more than that are unpacked.
+        InputError: The encoding is unknown, or the body is not in it.
+
+    >>> import gzip
+    >>> decompressed(gzip.compress(b"{}"), "gzip", 10)
+    b'{}'
+    """
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return bytes(body)
+    unpack: Any
+    if name == "gzip":
+        unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    elif name == "zstd" and _zstd is not None:
+        unpack = _zstd.ZstdDecompressor()
+    else:
+        raise InputError(f"the body is compressed by {name[:40]!r}, which this server does not read; send it plain.")
+    try:
+        found: bytes = unpack.decompress(bytes(body), limit + 1)
+    except Exception as error:  # zlib.error, or that of zstd
+        raise InputError(f"the body is not {name} ({type(error).__name__}); send it as its header says.") from None
+    if len(found) > limit:
+        raise TooLong
+    if not unpack.eof:
+        raise InputError(f"the body ends in the midst of its {name}; send all of it.")
+    return found
