@@ -120,9 +120,9 @@ async def ask(judge: Judge, address: str, clients: int, seconds: float, outcome:
     outcome.took = time.monotonic() - start
 
 
-def counted(address: str, status: int) -> int:
-    """How many answers of this status the server says it gave."""
-    found = re.findall(rf'likra_requests_total{{path="/v1/score",status="{status}"}} (\S+)', _metrics(address))
+def counted(address: str, status: int, path: str = "/v1/score") -> int:
+    """How many answers of this status the server says it gave at a path."""
+    found = re.findall(rf'likra_requests_total{{path="{path}",status="{status}"}} (\S+)', _metrics(address))
     return int(float(found[0])) if found else 0
 
 
