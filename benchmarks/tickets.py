@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.tickets import TEAMS, tickets
+from examples.tickets import TEAMS, tickets
 
 from likra import Likra, Question, TrainingConfig, load_base
 from likra.data import Prompter

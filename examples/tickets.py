@@ -1,6 +1,10 @@
-"""Support tickets for five teams, made by a script: no real people. `python -m tests.tickets 60 > tickets.jsonl`."""
+"""Support tickets for five teams, made up by this script: no real people.
 
-import json
+python examples/tickets.py 60 > tickets.csv
+"""
+
+import argparse
+import csv
 import random
 import sys
 
@@ -92,14 +96,14 @@ def tickets(count: int, seed: int) -> list[tuple[str, str]]:
     return found
 
 
-def as_jsonl(count: int, seed: int) -> str:
-    """As likra's own form: one question a line."""
-    records = [
-        {"question": f"Which team does this support ticket go to?\n{text}", "choices": list(TEAMS), "answer": team}
-        for text, team in tickets(count, seed)
-    ]
-    return "".join(f"{json.dumps(record)}\n" for record in records)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("count", type=int, help="how many tickets")
+    parser.add_argument("--seed", type=int, default=0, help="another one gives other tickets")
+    asked = parser.parse_args()
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerows([("ticket", "team"), *tickets(asked.count, asked.seed)])
 
 
 if __name__ == "__main__":
-    sys.stdout.write(as_jsonl(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0))
+    main()
