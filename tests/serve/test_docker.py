@@ -28,8 +28,9 @@ _PIP = """
     with open({log!r}, "a") as log:
         log.write(json.dumps(sys.argv[1:]) + "\\n")
     if any(argument.startswith(".") for argument in sys.argv):
-        options = ["--quiet", "--no-compile", "--no-deps", "--no-build-isolation", "--no-index", "--target", {target!r}, "."]
-        sys.exit(subprocess.run([sys.executable, "-m", "pip", "install", *options]).returncode)
+        options = ["--quiet", "--no-compile", "--no-deps", "--no-build-isolation", "--no-index"]
+        install = [sys.executable, "-m", "pip", "install", *options, "--target", {target!r}, "."]
+        sys.exit(subprocess.run(install).returncode)
 """
 
 #: Python imports it when it starts: from then on no other machine can be reached.

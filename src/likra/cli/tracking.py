@@ -9,13 +9,12 @@ import typer
 
 from likra.utils.tracking import NOWHERE, TRACKERS, Tracking
 
-_NAMES = "|".join(TRACKERS)
 ReportTo = Annotated[
     list[str] | None,
     typer.Option(
         "--report-to",
-        metavar=f"{_NAMES},...",
-        help="Log the run there too; may be repeated. tensorboard writes to `runs` beside DIR, or to "
+        metavar="TRACKER,...",
+        help=f"Log the run there too: {', '.join(TRACKERS)}. tensorboard writes to `runs` beside DIR, or to "
         "$TENSORBOARD_LOGGING_DIR; wandb and trackio to their own places, WANDB_MODE=offline without a network. "
         "[default: nowhere]",
         show_default=False,

@@ -1,4 +1,4 @@
-"""Heads in inspect_ai (0.3.245 or later): as a scorer of what a model wrote, and as a solver of multiple choice.
+"""Heads in inspect_ai (0.3.250 or later): as a scorer of what a model wrote, and as a solver of multiple choice.
 
 inspect_ai finds this module by its entry point, so importing it loads no torch.
 """
