@@ -40,6 +40,7 @@ finally:
         ("train no/such/folder --data world --out made", 2),
         ("train tests --data world --out made", 2),
         ("train world --data no-such.jsonl --out made", 2),
+        ("train world --data world --out made --report-to no-such", 2),
         ("mine no/such/folder --data world --out made.jsonl", 2),
         ("study curve no/such/folder --data world --out made", 2),
         ("score tests --question x --choice a", 2),

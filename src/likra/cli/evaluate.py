@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from likra.cli import options, verification
+from likra.cli.tracking import ReportTo, log, tracking
 from likra.utils import parallel
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def evaluate(
             "another --weight finds them.",
         ),
     ] = False,
+    report_to: ReportTo = None,
     memory: options.Memory = None,
     *,
     how: options.Loading,
@@ -158,6 +160,7 @@ def evaluate(
                 raise InputError(f"{file}: is a folder; --save-likelihoods takes a file name.")
     if record and not heads.is_dir():
         raise InputError(f"--record: writes to a folder of heads, and {heads} is none here.")
+    tracked = tracking(report_to, heads)
     number = _number_of(orders)
     if orders and (record or controls or min_confidence is not None):
         raise InputError(
@@ -190,12 +193,14 @@ def evaluate(
             "limit": limit,
             "more": more,
         }
-        found = cross_validation(heads, source, scoring, options.runtime(memory, cache=not no_cache), how, **recipe)
+        runtime = options.runtime(memory, not no_cache, tracked)
+        found = cross_validation(heads, source, scoring, runtime, how, **recipe)
         if parallel.rank() == 0 and save_likelihoods:
             found.likelihoods.save(save_likelihoods)
             if isinstance(found, CrossVerification):
                 found.found.alone.save(_beside(save_likelihoods, "alone"))
         show_folds(found, source.name, more, json=json)
+        log(tracked, {"data": source.name, **found.as_json()})
         return
     saved = how.read(heads)
     source = options.load(data, template, text, label, saved.training)
@@ -230,7 +235,7 @@ def evaluate(
         options.note(
             "these heads were calibrated on the questions judged here; they look better calibrated than they are"
         )
-    read_all = partial(tables, heads, saved, options.runtime(memory, cache=not no_cache), how)
+    read_all = partial(tables, heads, saved, options.runtime(memory, not no_cache, tracked), how)
     if source.unpaired:
         records = LoneCandidates.of(
             source, saved.style, split=judged, limit=limit, shots=shots, sampled_shots=sampled_shots
@@ -241,10 +246,12 @@ def evaluate(
         if save_likelihoods:
             lone.likelihoods.save(save_likelihoods)
             lone.alone.save(_beside(save_likelihoods, "alone"))
+        found_lone = verification.as_json(lone, min_confidence, controls)
         if json:
-            typer.echo(jsonlib.dumps(verification.as_json(lone, min_confidence, controls)))
+            typer.echo(jsonlib.dumps(found_lone))
         else:
             verification.show(lone, said, NORMALIZATIONS[normalization], min_confidence, controls)
+        log(tracked, {"data": source.name, "split": judged, **found_lone}, len(saved.losses))
         return
     asked, prompter = with_few_shot(
         source, saved.style, split=judged, shots=shots, sampled_shots=sampled_shots, limit=limit
@@ -278,12 +285,13 @@ def evaluate(
             options.note(_of_shallow(result))
         calibrated = {"calibration": known.as_json()} if known else {}
         typer.echo(jsonlib.dumps(result.as_json() | calibrated))
-        return
-    _show(result, said, NORMALIZATIONS[normalization])
-    if known:
-        _show_sure(known)
-    if isinstance(result, EvaluationInOrders):
-        _show_orders(result)
+    else:
+        _show(result, said, NORMALIZATIONS[normalization])
+        if known:
+            _show_sure(known)
+        if isinstance(result, EvaluationInOrders):
+            _show_orders(result)
+    log(tracked, {"data": source.name, "split": judged, **result.as_json()}, len(saved.losses))
 
 
 def _number_of(orders: str | None) -> int | None:

@@ -26,7 +26,7 @@ _SAME = (
 #: Arguments whose names are no words of English: they are flags wherever they stand in a message.
 _ANYWHERE = (
     "base_revision bf16 dtype error_budget gradient_accumulation_steps gradient_checkpointing learning_rate lora_alpha "
-    "lr_scheduler_type max_tokens num_train_epochs per_device_train_batch_size per_question sampled_shots "
+    "lr_scheduler_type max_tokens num_train_epochs per_device_train_batch_size per_question report_to sampled_shots "
     "target_modules top_p trust_remote_code warmup_ratio"
 )
 

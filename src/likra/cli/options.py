@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from likra.utils import parallel
+from likra.utils.tracking import NOWHERE, Tracking
 
 if TYPE_CHECKING:
     from likra.data.sources import Source
@@ -380,11 +381,13 @@ def targets(text: str) -> str | list[str]:
     return text if text == "all-linear" else [name.strip() for name in text.split(",")]
 
 
-def runtime(memory: float | None, cache: bool = True) -> "Runtime":
-    """What a run may take: `--memory` in GiB, and whether likelihoods are kept on disk."""
+def runtime(memory: float | None, cache: bool = True, tracking: Tracking = NOWHERE) -> "Runtime":
+    """What a run may take: `--memory` in GiB, and whether likelihoods are kept on disk; and where it is logged."""
     from likra.utils.runtime import Runtime
 
-    return Runtime(in_bytes(memory), cache)
+    if "tensorboard" in tracking.report_to:
+        note(f"logged to {tracking.folder / tracking.about} (tensorboard --logdir {tracking.folder})")
+    return Runtime(in_bytes(memory), cache, tracking=tracking)
 
 
 def scoring(weight: float | None, normalization: str, min_confidence: float | None = None) -> "Scoring":

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from likra.cli import options
+from likra.cli.tracking import ReportTo, tracking
 from likra.utils import parallel
 
 
@@ -85,6 +86,7 @@ def train(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the first weights, the draws and the order.")] = 0,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Optimisation steps between two states on disk.")] = 50,
+    report_to: ReportTo = None,
     revision: options.Revision = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
@@ -108,6 +110,7 @@ def train(
 
     check_free(out)
     check_model(model)
+    tracked = tracking(report_to, out, new=True)
     source = options.load(data, template, text, label)
     unrelated = answers(load(unrelated_data)) if negatives == "unrelated" else ()
 
@@ -150,7 +153,7 @@ def train(
             shots=shots,
             state=state,
             checkpoint_every=checkpoint_every,
-            runtime=options.runtime(memory),
+            runtime=options.runtime(memory, tracking=tracked),
         )
         if parallel.rank() == 0:
             likra.save_pretrained(out)

@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from likra.cli import options
+from likra.cli.tracking import ReportTo, log, tracking
 from likra.utils import parallel
 
 
@@ -42,6 +43,7 @@ def tune(
         ),
     ] = "completion",
     seed: Annotated[int, typer.Option(help="Seed of the folds, the first weights, the draws and the order.")] = 0,
+    report_to: ReportTo = None,
     json: options.Json = False,
     revision: options.Revision = None,
     dtype: options.Dtype = None,
@@ -69,6 +71,7 @@ def tune(
 
     check_free(out)
     check_model(model)
+    tracked = tracking(report_to, out, new=True)
     parallel.start()
     if parallel.world() > 1:
         raise InputError("likra tune runs in one process; start it without a launcher.")
@@ -101,11 +104,12 @@ def tune(
             limit=limit,
             error_budget=error_budget,
             training_config=config,
-            run=Run(state, runtime=options.runtime(memory)),
+            run=Run(state, runtime=options.runtime(memory, tracking=tracked)),
             **options.loading(revision, dtype, device, trust_remote_code, quantize),
         )
         likra.save_pretrained(out)
         shutil.rmtree(state, ignore_errors=True)
+    log(tracked, {**found.as_json(), "expected": found.honest.as_accuracy()}, len(likra.losses))
     if json:
         options.echo_json(found.as_json())
         return

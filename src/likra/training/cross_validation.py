@@ -221,18 +221,20 @@ class _Plan:
             epochs: Numbers of epochs, rising.
             learned: Head in the stack -> what it learns.
             show: Called with steps done, steps in all, and a note.
-            called: Begins the name of the folder of the run's state.
+            called: Begins the name of the folder of the run's state, and of the run where it is logged.
         """
         config = dataclasses.replace(config, num_train_epochs=epochs[-1])
         total = max(config.steps(len(pairs)) for pairs in learned.values())
         seeds = [adapter_seed(config.seed, name.endswith(f"-{NEGATIVE}")) for name in learned]
         stack = untrained(self.base, learned, config, seeds)
-        state = self.run.state / f"{called}{config.learning_rate:g}" if self.run.state else None
+        trial = f"{called}{config.learning_rate:g}"
+        state = self.run.state / trial if self.run.state else None
         pieces: dict[int, list[_Piece]] = {number: [] for number in epochs}
         seen: dict[str, int] = {}
         waiting = [(number, *heads) for number in epochs for heads in self._together(config, learned)]
 
         def watch(step: Step) -> None:
+            tracked.log(step.figures, step.step)
             show(step.step, total, f"(learning rate {config.learning_rate:g})")
             seen.update(step.examples)
             for number, fold, adapters in list(waiting):
@@ -243,11 +245,14 @@ class _Plan:
                     kept = state and state / f"{number}-{names[0]}.parquet"
                     pieces[number].append(self._read(stack, fold, adapters, kept))
 
+        known = {"base": self.base.name, **config.as_dict(), "folds": len(self.folds)}
         try:
-            how: dict[str, Any] = {"checkpoints": state, "checkpoint_every": self.run.checkpoint_every}
-            trainer = Trainer(stack, learned, config, memory=self.run.runtime.memory, on_step=watch, **how)
-            for step in trainer.run():  # those before a resumption too, whose tables are kept beside the state
-                watch(step)
+            with self.run.runtime.tracking.run(f"folds-{trial}", known, state) as tracked:
+                how: dict[str, Any] = {"checkpoints": state, "checkpoint_every": self.run.checkpoint_every}
+                how["on_resume"] = lambda steps: tracked.go_on((step.figures, step.step) for step in steps)
+                trainer = Trainer(stack, learned, config, memory=self.run.runtime.memory, on_step=watch, **how)
+                for step in trainer.run():  # those before a resumption too, whose tables are kept beside the state
+                    watch(step)
         finally:
             stack.remove()
         heads = (BASE, *self.adapters)

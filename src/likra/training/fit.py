@@ -74,11 +74,16 @@ def fit(
     try:
         # Two adapters of one seed would start out equal; the paper's are independent.
         stack = untrained(base, pairs, config, [adapter_seed(config.seed, name == NEGATIVE) for name in pairs])
-        with run.runtime.reporting("Training", "steps") as move:
+        known = {"base": base.name, **config.as_dict(), "examples": {name: len(found) for name, found in pairs.items()}}
+        with (
+            run.runtime.reporting("Training", "steps") as move,
+            run.runtime.tracking.run("train", known, run.state) as tracked,
+        ):
 
             def show(step: Step) -> None:
                 losses = ", ".join(f"{loss:.3f}" for loss in step.losses.values())
                 move(step.step, trainer.total_steps, f"(loss {losses})")
+                tracked.log(step.figures, step.step)
 
             trainer = Trainer(
                 stack,
@@ -88,6 +93,7 @@ def fit(
                 checkpoint_every=run.checkpoint_every,
                 memory=run.runtime.memory,
                 on_step=show,
+                on_resume=lambda steps: tracked.go_on((step.figures, step.step) for step in steps),
             )
             return stack, trainer.run()
     except BaseException:

@@ -58,6 +58,7 @@ class Trainer:
             the free memory of a CPU, 60% of that of a GPU. Adapters that do not fit into one pass together take turns;
             a batch of one that does not fit is divided where a limit is given, or memory runs out.
         on_step: Called after each optimisation step.
+        on_resume: Called with the steps of before, where a run goes on from a state, and before it does.
 
     Raises:
         InputError: The base cannot be trained on, an adapter has no examples, or two losses.
@@ -82,6 +83,7 @@ class Trainer:
     checkpoint_every: int = CHECKPOINT_EVERY
     memory: int | None = None
     on_step: Callable[[Step], None] = lambda step: None
+    on_resume: Callable[[Sequence[Step]], None] = lambda steps: None
 
     @_alone
     def __post_init__(self) -> None:
@@ -138,6 +140,8 @@ class Trainer:
         """
         checkpoint = Checkpoint(self.checkpoints, self._identity()) if self.checkpoints else None
         done = self._resumed(checkpoint)
+        if done:
+            self.on_resume(done)
         orders = {name: list(self._order(name)) for name in self.data}
         with (
             _no_state_of_what_diverged(checkpoint),

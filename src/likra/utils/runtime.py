@@ -9,6 +9,7 @@ from pathlib import Path
 
 from likra.errors import InputError
 from likra.utils.progress import Move, progress_bar
+from likra.utils.tracking import NOWHERE, Tracking
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class Runtime:
         cache: Keep likelihoods on disk by content, so that a repetition, or another weight, runs no model: True for
             `$LIKRA_CACHE` or `~/.cache/likra`, or a folder.
         progress: Show a progress bar; or a function that is called with (done, total, note).
+        tracking: Where training logs its steps; default: nowhere.
 
     Raises:
         InputError: The memory is not above 0.
@@ -36,13 +38,14 @@ class Runtime:
     memory: int | None = None
     cache: str | Path | bool = True
     progress: Move | bool = True
+    tracking: Tracking = NOWHERE
 
     def __post_init__(self) -> None:
         if self.memory is not None and self.memory <= 0:
             raise InputError(f"memory must be more than 0 bytes, got {self.memory}.")
 
     def quiet(self) -> "Runtime":
-        """The same memory; nothing is kept on disk, and nothing is shown."""
+        """The same memory; nothing is kept on disk, shown or logged."""
         return Runtime(self.memory, cache=False, progress=False)
 
     @property
