@@ -41,6 +41,7 @@ def tune(
             "follows: some ten times as fast. everywhere: plain LoRA."
         ),
     ] = "completion",
+    keep_data: options.KeepData = False,
     seed: Annotated[int, typer.Option(help="Seed of the folds, the first weights, the draws and the order.")] = 0,
     json: options.Json = False,
     revision: options.Revision = None,
@@ -101,6 +102,7 @@ def tune(
             limit=limit,
             error_budget=error_budget,
             training_config=config,
+            keep_data=keep_data,
             run=Run(state, runtime=options.runtime(memory)),
             **options.loading(revision, dtype, device, trust_remote_code, quantize),
         )

@@ -33,6 +33,16 @@ def sketch(items: Sequence[Question] | Sequence[Example]) -> str:
     return " ".join(sorted({digest(item) for item in items})[:KEPT])
 
 
+def merged(*sketches: str) -> str:
+    """The sketch of all questions of some sketches.
+
+    >>> gas, metal = Question("1", "Which gas?", ("oxygen",)), Question("2", "Which metal?", ("iron",))
+    >>> merged(sketch([gas]), sketch([metal])) == sketch([gas, metal])
+    True
+    """
+    return " ".join(sorted({one for kept in sketches for one in kept.split()})[:KEPT])
+
+
 def shared(kept: str, items: Sequence[Question] | Sequence[Example]) -> tuple[float, float]:
     """The share of a sketch's questions that are among these, and the share of these that the sketch has.
 
