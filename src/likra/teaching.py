@@ -13,8 +13,9 @@ from likra.scoring.cross_validation import Recipe
 from likra.scoring.recalibration import recalibrated
 from likra.scoring.teaching import Compared, Teaching
 from likra.training.checkpoint import claim
-from likra.training.corrections import Corrections, asked_in
+from likra.training.corrections import Corrections, asked_in, folded
 from likra.training.fit import Run
+from likra.training.step import Step
 from likra.training.teaching import Heads, Repetition, with_copies
 from likra.utils.runtime import Runtime
 
@@ -84,7 +85,9 @@ def teach(
     learned = heads.learned(lesson, roles)
     for fold in range(folds):
         learned |= heads.learned(lesson.without(asked_in(plan.fold_of, fold)), heads.of_fold(fold))
-    again = Repetition(heads, plan.lessons, plan.judged_again, plan.repeat) if plan.repeat else None
+    again = None
+    if plan.learned:
+        again = Repetition(heads, plan.lessons, plan.learned, folded(plan.learned, folds, config.seed))
     repeated = again.learned() if again else []
     before = likra.trained
     if run.state:
@@ -99,7 +102,7 @@ def teach(
             before.attach(layers)
         copies = [heads.before, *(heads.of_fold(fold) for fold in range(folds))]
         stack = with_copies(before, {name: role for some in copies for name, role in some.items()})
-        losses = heads.learn(stack, learned, lesson.recipe, "taught", "Teaching")
+        steps = heads.learn(stack, learned, lesson.recipe, "taught", "Teaching")
         new = heads.compared(stack, plan.items, lambda fold: [*heads.before, *heads.of_fold(fold)], plan.fold_of)
         for some in by_kind(plan.never_learned):
             if some:
@@ -109,7 +112,7 @@ def teach(
         stack.remove()
         before.attach(layers)
         raise
-    likra.stack, likra.losses, likra.records = stack, losses, plan.records
+    likra.stack, likra.losses, likra.records = stack, _of(steps, likra.heads), plan.records
     likra.evaluations, likra.revision = [], None
     calibration = _recalibrate(likra, [new, *old_ones], plan.name)
     found = Teaching(
@@ -117,7 +120,7 @@ def teach(
         folds,
         new.change,
         tuple(one.change for one in old_ones),
-        fresh=not plan.repeat,
+        fresh=not plan.learned,
         why_not=plan.why_not,
         replayed=len(lesson.replayed),
         kept=len(plan.kept),
@@ -126,6 +129,16 @@ def teach(
     of_new = heads.learned(replace(lesson, replayed=()), roles)
     likra.training = _facts(likra.training, plan, of_new, found)
     return found
+
+
+def _of(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
+    """Some heads' steps."""
+
+    def own(values: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name in names}
+
+    found = [Step(step.step, own(step.losses), own(step.rates), own(step.examples)) for step in steps]
+    return [step for step in found if step.losses]
 
 
 def _recalibrate(likra: Likra, compared: Sequence[Compared], data: str | None) -> tuple[str, ...]:
@@ -146,7 +159,7 @@ def _facts(facts: dict[str, Any], plan: Corrections, learned: dict[str, Any], fo
         name: {role: facts.get(name, {}).get(role, 0) + of.get(role, 0) for role in {**facts.get(name, {}), **of}}
         for name, of in more.items()
     }
-    asked = merged(facts.get("asked", ""), sketch(list(plan.items)))
+    asked = merged(facts.get("asked", ""), sketch(plan.items))
     teaching = [*facts.get("teaching", ()), {"data": plan.name, **found.as_json()}]
     kept = {name: value for name, value in facts.items() if name != "tuning"}
     return kept | summed | {"asked": asked, "teaching": teaching}

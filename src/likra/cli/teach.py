@@ -49,7 +49,10 @@ def teach(
         typer.Option(min=1, help="Passes over corrections and replay. [default: those of the old training]"),
     ] = None,
     parts: Annotated[  # not `folds`, by which `opens_heads` knows that there are no heads yet
-        int, typer.Option("--folds", min=2, help="Parts of the corrections; each is judged by heads that learned the others.")
+        int,
+        typer.Option(
+            "--folds", min=2, help="Parts of the corrections; each is judged by heads that learned the others."
+        ),
     ] = 5,
     even_if_worse: Annotated[
         bool, typer.Option("--even-if-worse", help="Write the new heads even if they are worse beyond the interval.")
@@ -87,8 +90,18 @@ def teach(
     config = saved.training_config
     recipe = Recipe(config.learning_rate, config.num_train_epochs)
     # Refuses before a model is loaded.
-    known = {"first": recipe, "recipe": recipe, "replay": replay, "old": of_old, "folds": parts, "seed": config.seed}
-    Corrections.of(source, saved.style, saved.training, saved.records, **known)
+    Corrections.of(
+        source,
+        saved.style,
+        saved.training,
+        saved.records,
+        first=recipe,
+        recipe=recipe,
+        replay=replay,
+        old=of_old,
+        folds=parts,
+        seed=config.seed,
+    )
     likra = how.open(heads)
 
     from likra.teaching import teach as go_on

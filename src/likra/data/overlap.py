@@ -23,7 +23,7 @@ def digest(item: Question | Example) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
-def sketch(items: Sequence[Question] | Sequence[Example]) -> str:
+def sketch(items: Sequence[Question] | Sequence[Example] | Sequence[Question | Example]) -> str:
     """The smallest `KEPT` digests of some questions, with spaces between; their order does not matter.
 
     >>> gas, metal = Question("1", "Which gas?", ("oxygen",)), Question("2", "Which metal?", ("iron",))

@@ -39,10 +39,9 @@ def read_records(folder: Path) -> Records | None:
         return None
     rounds: list[list[Item]] = [[]]
     held_out: list[Item] = []
-    number = 0
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
                 record = json.loads(line)
                 place, split = int(record.get("round", 0)), record["split"]
                 if split not in (_TRAIN, _HELD_OUT) or not 0 <= place <= len(rounds):
@@ -50,11 +49,11 @@ def read_records(folder: Path) -> Records | None:
                 if place == len(rounds):
                     rounds.append([])
                 (held_out if split == _HELD_OUT else rounds[place]).append(_item(record))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(
-            f"{path}, line {number}: is damaged ({type(error).__name__}: {error}); copy the file again, or remove it to "
-            "do without the records."
-        ) from None
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise InputError(
+                    f"{path}, line {number}: is damaged ({type(error).__name__}: {error}); copy the file again, or "
+                    "remove it to do without the records."
+                ) from None
     return Records(tuple(map(tuple, rounds)), tuple(held_out))
 
 

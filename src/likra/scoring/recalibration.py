@@ -38,17 +38,18 @@ def recalibrated(
     used = [one for one in compared if one.lone == lone and one.table.meta.get("style") == style]
     if not used:
         return none(f"no {'lone candidates were' if lone else 'questions were'} judged")
-    whole, about = together(used), {"data": data, "split": "out of fold" + (", and old records" if used[1:] else "")}
+    whole, split = together(used), "out of fold" + (", and old records" if used[1:] else "")
     scoring: dict[str, Any] = {}
     if own:
         scoring = {"weight": own.weight, "normalization": own.normalization, "method": own.scored_by}
     try:
         if lone:
-            record = calibrate_lone_on(whole.verification(**scoring), **about)
+            record = calibrate_lone_on(whole.verification(**scoring), data=data, split=split)
         else:
             budget = old.automation.budget if old and old.automation else None
             method = own.method if own else "temperature"
-            record = calibrate_on(whole.evaluation(**scoring), method, error_budget=budget, **about)
+            judged = whole.evaluation(**scoring)
+            record = calibrate_on(judged, method, error_budget=budget, data=data, split=split)
     except InputError as error:
         return none(str(error).rstrip("."))
     if not record.helps:

@@ -83,17 +83,18 @@ class Compared:
 
     def evaluation(self, *, before: bool = False, **scoring: Any) -> Evaluation:
         """Of questions: their scores; `scoring` as the fields of `Evaluation`."""
-        how = {"weight": self.weight, **scoring}
-        return Evaluation(self.table, *self._columns(before), **how)
+        positive, negative = self._columns(before)
+        return Evaluation(self.table, positive, negative, **{"weight": self.weight, **scoring})
 
     def verification(self, *, before: bool = False, **scoring: Any) -> Verification:
         """Of unpaired records: their scores (but for PMI's)."""
-        how = {"weight": self.weight, **scoring}
-        return Verification(self.table, self.table, *self._columns(before), **how)
+        positive, negative = self._columns(before)
+        return Verification(self.table, self.table, positive, negative, **{"weight": self.weight, **scoring})
 
-    def _columns(self, before: bool) -> list[str | None]:
+    def _columns(self, before: bool) -> tuple[str | None, str | None]:
         names = [f"{BEFORE}{role}" if before else role for role in (POSITIVE, NEGATIVE)]
-        return [name if name in self.table.heads else None for name in names]
+        positive, negative = (name if name in self.table.heads else None for name in names)
+        return positive, negative
 
     @cached_property
     def change(self) -> Change:
@@ -104,8 +105,8 @@ class Compared:
         groups = [question.asked for question in self.table.questions]
         both = (self.evaluation(before=True), self.evaluation())
         before_Q, after_Q = (one.credits[one.best] for one in both)
-        accuracies = (fold_accuracy(credit_Q, groups, self.folds) for credit_Q in (before_Q, after_Q))
-        return Change("accuracy", *accuracies, fold_difference(after_Q, before_Q, groups, self.folds), count)
+        before, after = (fold_accuracy(credit_Q, groups, self.folds) for credit_Q in (before_Q, after_Q))
+        return Change("accuracy", before, after, fold_difference(after_Q, before_Q, groups, self.folds), count)
 
     def _areas(self) -> tuple[Estimate, Estimate, Estimate]:
         """AUROC before and after, and their difference in the same draws of prompts."""
@@ -126,16 +127,13 @@ class Compared:
 def together(compared: Sequence[Compared]) -> Compared:
     """Several of one kind as one, with the records of all."""
     tables = [one.table for one in compared]
-    places = np.split(np.arange(sum(len(table.questions) for table in tables)), _ends(tables))
+    ends = np.cumsum([len(table.questions) for table in tables])
+    places = np.split(np.arange(ends[-1]), ends[:-1])
     pieces = [(rows, table.heads, table) for rows, table in zip(places, tables, strict=True)]
-    whole = joined(pieces, sum(map(len, places)), tables[0].heads)
+    whole = joined(pieces, int(ends[-1]), tables[0].heads)
     if compared[0].lone:
         whole.meta["labels"] = [label for table in tables for label in table.meta["labels"]]
     return Compared(whole, compared[0].folds, compared[0].weight)
-
-
-def _ends(tables: Sequence[Likelihoods]) -> list[int]:
-    return np.cumsum([len(table.questions) for table in tables])[:-1].tolist()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Self
 from likra.data.canonical import canonical
 from likra.data.folds import foldable, folds_of
 from likra.data.overlap import digest
-from likra.data.question import Question
+from likra.data.question import Example, Question
 from likra.data.records import Item, Records, by_kind
 from likra.data.sources import Source, restyled
 from likra.data.unpaired import check_both_kinds, in_template_of
@@ -69,9 +69,11 @@ def folded(items: Sequence[Item], folds: int, seed: int) -> dict[str, int]:
         InputError: As `folds_of`.
     """
     found: dict[str, int] = {}
-    for some in by_kind(items):
-        for item, fold in zip(some, folds_of(some, folds, seed) if some else (), strict=True):
-            found.setdefault(item.asked, fold)
+    questions, examples = by_kind(items)
+    kinds: list[list[Question] | list[Example]] = [questions, examples]
+    for some in filter(None, kinds):
+        for asked, fold in zip([item.asked for item in some], folds_of(some, folds, seed), strict=True):
+            found.setdefault(asked, fold)
     return found
 
 
@@ -90,7 +92,8 @@ class Corrections:
         fold_of: What a correction asks -> its fold.
         records: The records to keep with the taught heads; None where the old ones were not kept.
         never_learned: Old records that the heads have never learned, on which it is seen what is lost.
-        repeat: What an old record asks -> its fold, where the old training is repeated to see what is lost; else empty.
+        learned: Old records that the heads have learned, on which it is seen what is lost by repeating the old training
+            without each fold of them; empty where that is not done.
         why_not: Why it will not be known what is lost; empty where it will.
     """
 
@@ -99,7 +102,7 @@ class Corrections:
     fold_of: dict[str, int]
     records: Records | None
     never_learned: list[Item]
-    repeat: dict[str, int]
+    learned: list[Item]
     why_not: str
 
     @classmethod
@@ -149,14 +152,11 @@ class Corrections:
             later = [*facts.get("teaching", ()), {**vars(recipe), "replay": count}]
             lessons = lessons_of(taught, first, later, seed)
         never = _never_learned(old, style, facts, records, fold_of, seed)
-        repeat: dict[str, int] = {}
-        if old is None and len(never) < ENOUGH and (judged := _that_can_be_judged(pool)):
-            if len({item.asked for item in judged}) >= folds:
-                repeat = folded(judged, folds, seed)
-        why_not = "" if never or repeat else f"{_NO_RECORDS}; give some that they have never learned with --old"
+        again = _in_folds(pool, folds) if old is None and len(never) < ENOUGH else []
+        why_not = "" if never or again else f"{_NO_RECORDS}; give some that they have never learned with --old"
         if why_not and records:
             why_not = f"those that are kept are fewer than the {folds} folds, or have nothing to choose from"
-        return cls(name, lessons, fold_of, taught, [] if repeat else never, repeat, why_not)
+        return cls(name, lessons, fold_of, taught, [] if again else never, again, why_not)
 
     @property
     def items(self) -> Sequence[Item]:
@@ -167,11 +167,6 @@ class Corrections:
     def kept(self) -> list[Item]:
         """Old records that can be learned again."""
         return self.records.replayable if self.records else []
-
-    @property
-    def judged_again(self) -> list[Item]:
-        """Old records that are judged where the old training is repeated."""
-        return [item for item in _that_can_be_judged(self.kept) if item.asked in self.repeat]
 
 
 def _check(facts: Mapping[str, Any], records: Records | None, replay: int | None) -> None:
@@ -248,7 +243,9 @@ def _never_learned(
             "asks the same; give others."
         )
     if len(left) < len(found) and old is not None:
-        logger.warning("%d old records that the heads have learned, or that are corrected, are left out", len(found) - len(left))
+        logger.warning(
+            "%d old records that the heads have learned, or that are corrected, are left out", len(found) - len(left)
+        )
     return drawn(_that_can_be_judged(left), MOST, seed)
 
 
@@ -257,6 +254,12 @@ def _that_can_be_judged(items: Sequence[Item]) -> list[Item]:
     questions, examples = by_kind(items)
     found: list[Item] = [one for one in questions if one.answer is not None and _has_choice(one)]
     return found + (examples if len({example.right for example in examples}) == 2 else [])
+
+
+def _in_folds(items: Sequence[Item], folds: int) -> list[Item]:
+    """Those that can be judged, of each kind if it asks enough different things."""
+    kinds = by_kind(_that_can_be_judged(items))
+    return [item for some in kinds if len({item.asked for item in some}) >= folds for item in some]
 
 
 def _has_choice(question: Question) -> bool:

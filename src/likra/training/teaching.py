@@ -122,7 +122,11 @@ class Heads:
             return trainer.run()
 
     def compared(
-        self, stack: HeadStack, items: Sequence[Item], names_of: Callable[[int], Iterable[str]], fold_of: Mapping[str, int]
+        self,
+        stack: HeadStack,
+        items: Sequence[Item],
+        names_of: Callable[[int], Iterable[str]],
+        fold_of: Mapping[str, int],
     ) -> Compared:
         """Records of one kind, as heads judge them before and after.
 
