@@ -9,11 +9,10 @@ from likra.data.overlap import merged, sketch
 from likra.data.records import by_kind
 from likra.likra import Likra
 from likra.models.thread_lock import alone
-from likra.scoring.cross_validation import Recipe
 from likra.scoring.recalibration import recalibrated
 from likra.scoring.teaching import Compared, Teaching
 from likra.training.checkpoint import claim
-from likra.training.corrections import Corrections, asked_in, folded
+from likra.training.corrections import Corrections, asked_in, folded, recipe_of
 from likra.training.fit import Run
 from likra.training.step import Step
 from likra.training.teaching import Heads, Repetition, with_copies
@@ -66,18 +65,16 @@ def teach(
         (6, 6, 240)
     """
     run, config = run or Run(runtime=Runtime()), likra.training_config
-    first = Recipe(config.learning_rate, config.num_train_epochs)
     plan = Corrections.of(
         loaded(data, likra.training),
         likra.style,
         likra.training,
         likra.records,
-        first=first,
-        recipe=Recipe(learning_rate or first.learning_rate, num_train_epochs or first.num_train_epochs),
+        config=config,
+        recipe=recipe_of(config, learning_rate, num_train_epochs),
         replay=replay,
         old=None if old is None else loaded(old, likra.training),
         folds=folds,
-        seed=config.seed,
     )
     negatives = likra.training.get("negatives", "incorrect")
     heads = Heads(likra.base, likra.heads, config, likra.style, negatives, likra.weight, run)

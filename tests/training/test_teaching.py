@@ -299,7 +299,7 @@ def test_no_calibration_stays() -> None:
 
 def plan(data: Any = NEW, facts: Any = None, records: Records | None = None, **how: Any) -> Corrections:
     facts = {"asked": sketch(OLD)} if facts is None else facts
-    return Corrections.of(data, "qa", facts, records, first=RECIPE, recipe=RECIPE, **{"folds": 2, **how})
+    return Corrections.of(data, "qa", facts, records, config=CONFIG, recipe=RECIPE, **{"folds": 2, **how})
 
 
 def test_a_correction_has_the_last_word() -> None:

@@ -76,8 +76,7 @@ def teach(
     A run that was killed goes on where it stopped when the same command is given again.
     """
     from likra.errors import InputError
-    from likra.scoring.cross_validation import Recipe
-    from likra.training.corrections import Corrections
+    from likra.training.corrections import Corrections, recipe_of
     from likra.utils.files import check_free, claimed, unfinished
 
     check_free(out)
@@ -87,20 +86,17 @@ def teach(
     saved = how.read(heads)
     source = options.load(data, None, text, label, saved.training)
     of_old = options.load(old, None, text, label, saved.training) if old else None
-    config = saved.training_config
-    recipe = Recipe(config.learning_rate, config.num_train_epochs)
     # Refuses before a model is loaded.
     Corrections.of(
         source,
         saved.style,
         saved.training,
         saved.records,
-        first=recipe,
-        recipe=recipe,
+        config=saved.training_config,
+        recipe=recipe_of(saved.training_config, lr, epochs),
         replay=replay,
         old=of_old,
         folds=parts,
-        seed=config.seed,
     )
     likra = how.open(heads)
 

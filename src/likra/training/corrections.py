@@ -14,6 +14,7 @@ from likra.data.sources import Source, restyled
 from likra.data.unpaired import check_both_kinds, in_template_of
 from likra.errors import InputError
 from likra.scoring.cross_validation import Recipe
+from likra.training.config import TrainingConfig
 from likra.training.dataset import drawn
 from likra.training.provenance import split_to_judge
 
@@ -45,6 +46,23 @@ class Lesson:
         return replace(self, new=new, replayed=replayed)
 
 
+def recipe_of(
+    config: TrainingConfig, learning_rate: float | None = None, num_train_epochs: int | None = None
+) -> Recipe:
+    """The recipe of a configuration, in which a learning rate or a number of epochs may be another.
+
+    Raises:
+        InputError: One of them is out of its range.
+
+    >>> recipe_of(TrainingConfig(), num_train_epochs=3).words
+    'learning rate 0.0001, 3 epochs'
+    """
+    rate = config.learning_rate if learning_rate is None else learning_rate
+    epochs = config.num_train_epochs if num_train_epochs is None else num_train_epochs
+    replace(config, learning_rate=rate, num_train_epochs=epochs)  # checks them
+    return Recipe(rate, epochs)
+
+
 def lessons_of(records: Records, first: Recipe, later: Sequence[Mapping[str, Any]], seed: int) -> list[Lesson]:
     """The rounds in which records were learned, or are about to be.
 
@@ -71,9 +89,9 @@ def folded(items: Sequence[Item], folds: int, seed: int) -> dict[str, int]:
     found: dict[str, int] = {}
     questions, examples = by_kind(items)
     kinds: list[list[Question] | list[Example]] = [questions, examples]
-    for some in filter(None, kinds):
-        for asked, fold in zip([item.asked for item in some], folds_of(some, folds, seed), strict=True):
-            found.setdefault(asked, fold)
+    for some in kinds:
+        asked = [item.asked for item in some]
+        found = dict(zip(asked, folds_of(some, folds, seed) if some else (), strict=True)) | found
     return found
 
 
@@ -113,12 +131,11 @@ class Corrections:
         facts: Mapping[str, Any],
         records: Records | None,
         *,
-        first: Recipe,
+        config: TrainingConfig,
         recipe: Recipe,
         replay: int | None = None,
         old: Source | Sequence[Item] | None = None,
         folds: int = 5,
-        seed: int = 0,
     ) -> Self:
         """Look at corrections and at old records.
 
@@ -128,16 +145,17 @@ class Corrections:
             style: The heads' prompt template. Corrections are worded in it, as `Likra.score` words what it is asked.
             facts: What the heads were trained on.
             records: The records that they learned, where they are kept.
-            first, recipe: How they learned first, and how they are to learn the corrections.
+            config: How they were trained; all draws have its seed.
+            recipe: How they are to learn the corrections.
             replay: How many old records to learn again; default: as many as there are corrections, if there are.
             old: Old records to judge by.
             folds: How many folds.
-            seed: Of all draws.
 
         Raises:
             InputError: These heads cannot be taught, or not with such records.
         """
         _check(facts, records, replay)
+        seed = config.seed
         name, items, held_out = _in_template(data, style)
         if not items:
             raise InputError(f"{name or 'the data'}: holds no corrections.")
@@ -150,7 +168,7 @@ class Corrections:
         lessons = [Lesson(items, (), recipe)]
         if taught:
             later = [*facts.get("teaching", ()), {**vars(recipe), "replay": count}]
-            lessons = lessons_of(taught, first, later, seed)
+            lessons = lessons_of(taught, recipe_of(config), later, seed)
         never = _never_learned(old, style, facts, records, fold_of, seed)
         again = _in_folds(pool, folds) if old is None and len(never) < ENOUGH else []
         why_not = "" if never or again else f"{_NO_RECORDS}; give some that they have never learned with --old"
