@@ -316,6 +316,9 @@ def test_old_records_that_show_what_is_lost() -> None:
     many = asked(120, "cat")
     kept = plan(records=Records((tuple(OLD),), (*many, NEW[0])))
     assert kept.never_learned == many and not kept.learned and not kept.why_not
+    taught = Records((tuple(OLD), tuple(many[:5])), tuple(many))  # of so many that their sketch does not have all
+    more = plan(facts={"asked": sketch(OLD), "teaching": [{**vars(RECIPE), "replay": 0}]}, records=taught)
+    assert more.never_learned == many[5:]
     few = plan(records=Records((tuple(OLD),), tuple(many[:50])))
     assert few.learned == OLD and not few.never_learned
     named = plan(records=Records((tuple(OLD),)), old=[*many[:3], OLD[0], NEW[0]])

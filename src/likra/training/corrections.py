@@ -246,14 +246,16 @@ def _never_learned(
     corrected: Collection[str],
     seed: int,
 ) -> list[Item]:
-    """Old records that heads have never learned, and are not about to."""
+    """Old records that heads have never learned, and are not about to: nor others that ask the same."""
     if isinstance(old, Source):
         old = worded_in(old, style)
         found: list[Item] = [*old.items(split_to_judge(facts, old)[0])]
     else:
         found = [*(old if old is not None else records.held_out if records else ())]
-    known = {*facts.get("asked", "").split()}
-    left = [item for item in found if item.asked not in corrected and digest(item) not in known]
+    # The sketch knows all of few records, and some of many.
+    known, asked = {*facts.get("asked", "").split()}, {*corrected}
+    asked |= {item.asked for some in (records.rounds if records else ()) for item in some}
+    left = [item for item in found if item.asked not in asked and digest(item) not in known]
     if old is not None and not _that_can_be_judged(left):
         name = old.name if isinstance(old, Source) else "the old records"
         raise InputError(
