@@ -44,7 +44,8 @@ def teach(
         data: The corrections, as `Likra.fit` takes data (of data that names no splits all records are used, else not
             its test split), worded in the heads' own template.
         old: Old records to judge by, which the heads have not learned.
-        replay: How many old records to learn again; default: as many as there are corrections, if so many are kept.
+        replay: How many old records to learn again, once each; default: as many as there are corrections, if so many
+            are kept.
         folds: How many folds.
         learning_rate, num_train_epochs: How the corrections are learned; default: as the first records were.
         run: Where the run keeps its state, so that a killed one goes on from it, and what it may take.
@@ -81,7 +82,7 @@ def teach(
     lesson, roles = plan.lessons[-1], {adapter: adapter for adapter in likra.heads}
     learned = heads.learned(lesson, roles)
     for fold in range(folds):
-        learned |= heads.learned(lesson.without(asked_in(plan.fold_of, fold)), heads.of_fold(fold))
+        learned |= heads.learned(lesson, heads.of_fold(fold), asked_in(plan.fold_of, fold))
     again = None
     if plan.learned:
         again = Repetition(heads, plan.lessons, plan.learned, folded(plan.learned, folds, config.seed))
@@ -99,7 +100,7 @@ def teach(
             before.attach(layers)
         copies = [heads.before, *(heads.of_fold(fold) for fold in range(folds))]
         stack = with_copies(before, {name: role for some in copies for name, role in some.items()})
-        steps = heads.learn(stack, learned, lesson.recipe, "taught", "Teaching")
+        steps = heads.learn(stack, learned, lesson, "taught", "Teaching")
         new = heads.compared(stack, plan.items, lambda fold: [*heads.before, *heads.of_fold(fold)], plan.fold_of)
         for some in by_kind(plan.never_learned):
             if some:

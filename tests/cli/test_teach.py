@@ -51,7 +51,7 @@ def test_taught_heads_are_written(heads: Path, files: dict[str, Path], tmp_path:
     said = " ".join(result.output.split())
     assert "On the 20 corrections, each judged by heads that had not learned it (2 folds): accuracy" in said
     assert f"On {learned.count('train')} old records, each judged by heads that never learned it" in said
-    assert f"Learned: the corrections, with {min(20, learned.count('train'))} of" in said
+    assert f"3 epochs), and once more {min(20, learned.count('train'))} of" in said
     assert not unfinished(out).exists()
     likra = Likra.from_pretrained(out)
     assert likra.training["teaching"][0]["data"] == str(files["alike"])

@@ -1,6 +1,8 @@
 """`teach` against heads that are taught one by one, by hand; what it measures against formulas; what it refuses."""
 
 import dataclasses
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +73,26 @@ def trained(base: Base, records: list[Any], **how: Any) -> Likra:
     return Likra.from_base(base, training_config=CONFIG).fit(records, runtime=QUIET, **how)
 
 
-def go_on(likra: Likra, *parts: list[Question], config: TrainingConfig = CONFIG) -> None:
-    """Train the heads of a Likra on, one by one, each in a stack of its own."""
+def go_on(likra: Likra, new: list[Question], replayed: Sequence[Question] = (), epochs: int = 1) -> None:
+    """Train the heads of a Likra on, one by one, each in a stack of its own: every epoch has a part of the replay."""
     kept = {
         name: {path: (a.clone(), b.clone()) for path, (a, b) in likra.trained.weights(name).items()} for name in HEADS
     }
     scaling, rank = likra.trained.scaling("positive"), likra.trained.ranks[0]
-    pairs = [TrainingSet.of(likra.base, HEADS, some, style="qa").pairs for some in parts if some]
+    learned: dict[str, list[Any]] = {name: [] for name in HEADS}
+    for epoch in range(epochs):
+        here = [question for place, question in enumerate(replayed) if place % epochs == epoch]
+        parts = [TrainingSet.of(likra.base, HEADS, some, style="qa").pairs for some in (new, here) if some]
+        for name in HEADS:
+            epoch_of = [pair for part in parts for pair in part[name]]
+            random.Random(f"{CONFIG.seed} {epoch}").shuffle(epoch_of)
+            learned[name] += epoch_of
     likra.trained.remove()
     ends = {}
     for name in HEADS:
         stack = HeadStack(likra.base, [name], lora=CONFIG.lora)
         stack.set_weights(name, kept[name], rank=rank, scaling=scaling)
-        Trainer(stack, {name: [pair for some in pairs for pair in some[name]]}, config).run()
+        Trainer(stack, {name: learned[name]}, CONFIG, seeds={name: None}).run()
         ends[name] = {path: (a.clone(), b.clone()) for path, (a, b) in stack.weights(name).items()}
         stack.remove()
     likra.stack = HeadStack(likra.base, HEADS, lora=CONFIG.lora)
@@ -141,8 +150,9 @@ def test_the_old_training_is_repeated_without_each_fold(base: Base, tables: list
         here, others = [OLD[row] for row in rows], [q for q, own in zip(OLD, fold_Q, strict=True) if own != fold]
         alone = trained(base, others)
         same(old.table, rows, BEFORE, alone.likelihoods(here))
-        again = [question for question in replayed if question in others]
-        go_on(alone, NEW, again, config=dataclasses.replace(CONFIG, num_train_epochs=2))  # type: ignore[arg-type]
+        again = [question for question in others if question in replayed]
+        again.sort(key=list(replayed).index)  # type: ignore[arg-type]
+        go_on(alone, NEW, again, epochs=2)
         same(old.table, rows, AFTER, alone.likelihoods(here))
         alone.trained.remove()
     assert likra.records == Records((tuple(OLD), tuple(NEW)))

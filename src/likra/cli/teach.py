@@ -37,7 +37,7 @@ def teach(
         typer.Option(
             metavar="N",
             min=0,
-            help="Learn so many old records again, drawn by the heads' seed. [default: as many as there are "
+            help="Learn so many old records again, once each, drawn by the heads' seed. [default: as many as there are "
             "corrections, of those that `likra train --keep-data` kept]",
         ),
     ] = None,
@@ -68,7 +68,7 @@ def teach(
 
     What is gained on the corrections is judged by heads that learned the other folds, what is lost on old records by
     heads that never learned these; each is a paired difference with its interval. Heads that were trained with
-    `--keep-data` replay old records, which keeps them from forgetting. The recipe is that of the old training.
+    `--keep-data` learn some old records again, against forgetting. The recipe is that of the old training.
 
     Exit code 1 says that the new heads are worse than the old ones beyond the interval, on the corrections or on the
     old records, and were not written; `--even-if-worse` writes them, without training again. 2 is bad input.

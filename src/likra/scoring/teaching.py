@@ -187,9 +187,9 @@ class Teaching:
         if not self.lost:
             told.append(f"It is not known what was lost on the old records: {self.why_not}.")
         told.append(
-            f"Learned: the corrections, with {self.replayed} of {self.kept} old records again ({self.recipe.words})."
+            f"Learned: the corrections ({self.recipe.words}), and once more {self.replayed} of {self.kept} old records."
             if self.kept
-            else f"Learned: the corrections alone ({self.recipe.words}); these heads keep no old records to replay."
+            else f"Learned: the corrections alone ({self.recipe.words}); these heads keep no old records to learn again."
         )
         return [*told, *self.calibration]
 

@@ -31,8 +31,8 @@ class Lesson:
     """One round of training.
 
     Attributes:
-        new: Records that are learned for the first time.
-        replayed: Records of earlier rounds that are learned again.
+        new: Records that are learned for the first time, in every epoch.
+        replayed: Records of earlier rounds that are learned again, in one of the epochs each.
         recipe: How.
     """
 
@@ -147,7 +147,8 @@ class Corrections:
             records: The records that they learned, where they are kept.
             config: How they were trained; all draws have its seed.
             recipe: How they are to learn the corrections.
-            replay: How many old records to learn again; default: as many as there are corrections, if there are.
+            replay: How many old records to learn again, once each; default: as many as there are corrections, if so
+                many are kept.
             old: Old records to judge by.
             folds: How many folds.
 

@@ -3,7 +3,8 @@
 All are one stack, beside the heads as they were, so that before and after are read in one batch.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import random
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from likra.data.unpaired import LoneCandidates
 from likra.engine.loglikelihood import score
 from likra.models.base import Base
 from likra.models.stack import HeadStack
-from likra.scoring.cross_validation import Recipe, joined
+from likra.scoring.cross_validation import joined
 from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE
 from likra.scoring.teaching import BEFORE, Compared
 from likra.training.config import TrainingConfig
@@ -42,6 +43,21 @@ def with_copies(stack: HeadStack, copies: Mapping[str, str]) -> HeadStack:
     for name, head in copies.items():
         rank = found.ranks[found.index(head)]
         found.set_weights(name, found.weights(head), rank=rank, scaling=found.scaling(head))
+    return found
+
+
+def spread(
+    new: Sequence[TokenizedExample], replayed: Sequence[TokenizedExample], epochs: int, seed: int
+) -> list[TokenizedExample]:
+    """The examples of some epochs, in their order: in each the new ones, and a part of those that are replayed.
+
+    These have been learned before. So each comes once, and more of them are different.
+    """
+    found = []
+    for epoch in range(epochs):
+        part = [*new, *replayed[epoch::epochs]]
+        random.Random(f"{seed} {epoch}").shuffle(part)  # as `Trainer` does
+        found += part
     return found
 
 
@@ -75,16 +91,23 @@ class Heads:
         """Name of a head that learns without a fold -> the head that it is a copy of."""
         return {f"fold{fold}-{adapter}": adapter for adapter in self.adapters}
 
-    def learned(self, lesson: Lesson, names: Mapping[str, str]) -> Learned:
-        """What heads learn in a round.
+    def learned(self, lesson: Lesson, names: Mapping[str, str], without: Collection[str] = ()) -> Learned:
+        """What heads learn in a round: in one epoch; where records are replayed, in all epochs, in their order.
 
         Args:
             lesson: The round.
             names: Name of a head in the stack -> `positive` or `negative`.
+            without: What is asked by records that are left out.
         """
-        pairs = self._pairs([*lesson.new]), self._pairs([*lesson.replayed])
-        found = {name: [pair for some in pairs for pair in some.get(role, ())] for name, role in names.items()}
-        return {name: some for name, some in found.items() if some}
+        here = lesson.without(without)
+        new, old = self._pairs(here.new), self._pairs(here.replayed)
+        found = {}
+        for name, role in names.items():
+            found[name] = own = new.get(role, [])
+            if lesson.replayed:
+                epochs = lesson.recipe.num_train_epochs
+                found[name] = spread(own, old.get(role, []), epochs, self.config.seed)
+        return {name: pairs for name, pairs in found.items() if pairs}
 
     def _pairs(self, items: Sequence[Item]) -> Learned:
         how: dict[str, Any] = {"style": self.style, "negatives": self.negatives, "seed": self.config.seed}
@@ -98,22 +121,25 @@ class Heads:
                     found.setdefault(role, []).extend(pairs)
         return found
 
-    def learn(self, stack: HeadStack, learned: Learned, recipe: Recipe, name: str, label: str) -> list[Step]:
+    def learn(self, stack: HeadStack, learned: Learned, lesson: Lesson, name: str, label: str) -> list[Step]:
         """Train some heads of a stack on.
 
         Args:
             stack: The stack; heads without examples stay as they are.
             learned: What they learn.
-            recipe: How.
+            lesson: The round.
             name: Of the folder of the state.
             label: What is going on, in words.
         """
-        config = replace(self.config, **vars(recipe))
+        config = replace(self.config, **vars(lesson.recipe))
+        if lesson.replayed:  # all epochs are in their order
+            config = replace(config, num_train_epochs=1)
         with self.run.runtime.reporting(label, "steps") as move:
             trainer = Trainer(
                 stack,
                 learned,
                 config,
+                seeds=dict.fromkeys(learned, None) if lesson.replayed else {},
                 checkpoints=self.run.state and self.run.state / name,
                 checkpoint_every=self.run.checkpoint_every,
                 memory=self.run.runtime.memory,
@@ -183,7 +209,7 @@ class Repetition:
                 name: pairs
                 for fold in self.folds
                 for name, pairs in self.heads.learned(
-                    lesson.without(asked_in(self.fold_of, fold)), self.heads.of_fold(fold)
+                    lesson, self.heads.of_fold(fold), asked_in(self.fold_of, fold)
                 ).items()
             }
             for lesson in self.lessons
@@ -210,7 +236,7 @@ class Repetition:
             for number, (lesson, some) in enumerate(zip(self.lessons, learned, strict=True)):
                 if number == len(self.lessons) - 1:
                     stack = with_copies(stack, {f"{BEFORE}{name}": name for name in names})
-                heads.learn(stack, some, lesson.recipe, f"old-{number}", "Repeating the old training")
+                heads.learn(stack, some, lesson, f"old-{number}", "Repeating the old training")
 
             def names_of(fold: int) -> list[str]:
                 after = list(heads.of_fold(fold))
