@@ -189,7 +189,7 @@ class Teaching:
         told.append(
             f"Learned: the corrections ({self.recipe.words}), and once more {self.replayed} of {self.kept} old records."
             if self.kept
-            else f"Learned: the corrections alone ({self.recipe.words}); these heads keep no old records to learn again."
+            else f"Learned: the corrections alone ({self.recipe.words}); these heads keep no old records."
         )
         return [*told, *self.calibration]
 
