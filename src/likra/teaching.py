@@ -9,6 +9,7 @@ from likra.data.overlap import merged, sketch
 from likra.data.records import by_kind
 from likra.likra import Likra
 from likra.models.thread_lock import alone
+from likra.scoring.calibration_error import CalibrationRecord
 from likra.scoring.recalibration import recalibrated
 from likra.scoring.teaching import Compared, Teaching
 from likra.training.checkpoint import claim
@@ -105,27 +106,27 @@ def teach(
         for some in by_kind(plan.never_learned):
             if some:
                 old_ones.append(heads.compared(stack, some, lambda fold: [*heads.before, *likra.heads], {}))
+        calibrations, told = _recalibrated(likra, [new, *old_ones], plan.name)
+        found = Teaching(
+            lesson.recipe,
+            folds,
+            new.change,
+            tuple(one.change for one in old_ones),
+            fresh=not plan.learned,
+            why_not=plan.why_not,
+            replayed=len(lesson.replayed),
+            kept=len(plan.kept),
+            calibration=told,
+        )
+        facts = _facts(likra.training, plan, heads.learned(replace(lesson, replayed=()), roles), found)
         stack = stack.rebuilt(likra.heads, 1)
     except BaseException:
         stack.remove()
         before.attach(layers)
         raise
-    likra.stack, likra.losses, likra.records = stack, _of(steps, likra.heads), plan.records
+    likra.stack, likra.losses, likra.training, likra.records = stack, _of(steps, likra.heads), facts, plan.records
+    likra.calibration, likra.lone_calibration = calibrations
     likra.evaluations, likra.revision = [], None
-    calibration = _recalibrate(likra, [new, *old_ones], plan.name)
-    found = Teaching(
-        lesson.recipe,
-        folds,
-        new.change,
-        tuple(one.change for one in old_ones),
-        fresh=not plan.learned,
-        why_not=plan.why_not,
-        replayed=len(lesson.replayed),
-        kept=len(plan.kept),
-        calibration=calibration,
-    )
-    of_new = heads.learned(replace(lesson, replayed=()), roles)
-    likra.training = _facts(likra.training, plan, of_new, found)
     return found
 
 
@@ -139,12 +140,14 @@ def _of(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
     return [step for step in found if step.losses]
 
 
-def _recalibrate(likra: Likra, compared: Sequence[Compared], data: str | None) -> tuple[str, ...]:
-    """Replace the calibrations of heads; says what became of them."""
+def _recalibrated(
+    likra: Likra, compared: Sequence[Compared], data: str | None
+) -> tuple[tuple[CalibrationRecord | None, CalibrationRecord | None], tuple[str, ...]]:
+    """The calibrations that take the place of a Likra's two, and what became of them."""
     about: dict[str, Any] = {"style": likra.style, "data": data}
-    likra.calibration, told = recalibrated(likra.calibration, compared, lone=False, **about)
-    likra.lone_calibration, of_lone = recalibrated(likra.lone_calibration, compared, lone=True, **about)
-    return tuple(filter(None, (told, of_lone)))
+    own, told = recalibrated(likra.calibration, compared, lone=False, **about)
+    lone, of_lone = recalibrated(likra.lone_calibration, compared, lone=True, **about)
+    return (own, lone), tuple(filter(None, (told, of_lone)))
 
 
 def _facts(facts: dict[str, Any], plan: Corrections, learned: dict[str, Any], found: Teaching) -> dict[str, Any]:

@@ -222,6 +222,19 @@ def test_a_killed_run_goes_on(base: Base, tmp_path: Path, monkeypatch: pytest.Mo
     likra.trained.remove()
 
 
+@pytest.mark.parametrize("role", ["base-likra", "sft"])
+def test_one_head_alone(role: str, base: Base, tables: list[Compared]) -> None:
+    likra = Likra.from_base(base, role=role, training_config=CONFIG).fit(OLD, keep_data=True, runtime=QUIET)
+    [name], before = likra.heads, likra.likelihoods(NEW)
+    found = teach(likra, NEW, folds=2, run=SILENT)
+    [old, new] = tables
+    assert new.table.heads == ("base", f"before-{name}", name) == old.table.heads
+    np.testing.assert_allclose(new.table.head(f"before-{name}"), before.head(name), rtol=0, atol=1e-4)
+    assert found.gained.records == 6 and found.lost[0].records == 8
+    assert likra.trained.names == [name]
+    likra.trained.remove()
+
+
 def thumbs(count: int, about: str) -> list[Example]:
     return [Example(f"About {about} {n // 2}.", f" The {about} is {n}.", n % 2 == 0) for n in range(count)]
 
