@@ -27,10 +27,16 @@ from typing import Any
 import numpy as np
 
 from likra import Base, Likra, Question, TrainingConfig, load
+from likra.data import Prompter
+from likra.engine.loglikelihood import score
 from likra.lab.world import WORLD
 from likra.models.base import load_base
+from likra.models.lora_config import scaling_of
+from likra.models.stack import HeadStack, HeadWeights
 from likra.scoring.bootstrap import Resampled, estimate
 from likra.scoring.estimate import Estimate
+from likra.scoring.evaluation import Evaluation
+from likra.scoring.likelihoods import BASE
 from likra.scoring.paired import paired_difference
 from likra.teaching import teach
 from likra.training.fit import Run
@@ -77,9 +83,12 @@ def run(base: Base, options: argparse.Namespace, seed: int) -> Found:
     old, new = (rng.sample(pool, options.records) for pool in pools)
     config = TrainingConfig(learning_rate=options.lr, num_train_epochs=options.epochs, adapt=ADAPT, seed=seed)
 
-    def credits_of(likra: Likra) -> list[list[float]]:
-        results = [likra.evaluate(some, runtime=QUIET) for some in judged]
-        return [result.credits[result.best].tolist() for result in results]
+    ends: dict[str, HeadWeights] = {}
+
+    def keep(variant: str, likra: Likra) -> None:
+        for name in likra.heads:
+            weights = likra.trained.weights(name)
+            ends[f"{variant}-{name}"] = {path: (a.clone(), b.clone()) for path, (a, b) in weights.items()}
 
     found: Found = {"said": {}}
     for variant in VARIANTS:
@@ -88,15 +97,25 @@ def run(base: Base, options: argparse.Namespace, seed: int) -> Found:
             likra.fit([*old, *new], runtime=QUIET)
         else:
             likra.fit(old, keep_data=True, runtime=QUIET)
-            found.setdefault("before", credits_of(likra))
+            keep("before", likra)
             how: Found = {"replay": 0 if variant == "without" else options.records, "run": Run(runtime=QUIET)}
             if options.no_folds:
                 how |= {"folds": 2, "old": judged[0][:10]}
             said = teach(likra, new, **how)
             if not options.no_folds:
                 found["said"][variant] = said.as_json()
-        found[variant] = credits_of(likra)
-        likra.trained.remove()
+        keep(variant, likra)
+        shape = likra.trained
+        shape.remove()
+    # All in one stack: the base reads each prompt once.
+    stack = HeadStack(base, list(ends), lora=config.lora, adapt=config.adapt, invocation_tokens=shape.invocation_tokens)
+    for name, weights in ends.items():
+        stack.set_weights(name, weights, rank=config.lora.r, scaling=scaling_of(config.lora))
+    tables = [score(base, stack, some, Prompter(likra.style), [BASE, *ends]) for some in judged]
+    stack.remove()
+    for variant in ("before", *VARIANTS):
+        both = [Evaluation(table, f"{variant}-positive", f"{variant}-negative") for table in tables]
+        found[variant] = [one.credits["likra"].tolist() for one in both]
     return found
 
 
