@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from likra.data import few_shot
 from likra.data.few_shot import Data, Selection, loaded
 from likra.data.question import Question
+from likra.data.records import Records
 from likra.data.sources import Source
 from likra.data.templates import Prompter
 from likra.data.unpaired import LoneCandidates, is_unpaired
@@ -84,6 +85,7 @@ class Likra:
         calibration, lone_calibration: What turns scores into probabilities, of the choices of a question and of a
             candidate by itself; None before `calibrate`.
         evaluations: What `likra eval --record` found.
+        records: What they learned, where `fit(keep_data=True)` kept it; `save_pretrained` writes it with them.
         revision: Their commit, where they were loaded from the hub.
     """
 
@@ -98,6 +100,7 @@ class Likra:
         self.calibration: CalibrationRecord | None = None
         self.lone_calibration: CalibrationRecord | None = None
         self.evaluations: list[dict[str, Any]] = []
+        self.records: Records | None = None
         self.revision: str | None = None
 
     @classmethod
@@ -176,7 +179,7 @@ class Likra:
         likra.stack = read_stack(base, saved.folders, saved.adapt, saved.invocation_tokens)
         likra.training, likra.losses, likra.revision = saved.training, saved.losses, commit
         likra.calibration, likra.lone_calibration = saved.calibration, saved.lone_calibration
-        likra.evaluations = saved.evaluations
+        likra.evaluations, likra.records = saved.evaluations, saved.records
         return likra
 
     @alone_with_base
@@ -197,13 +200,13 @@ class Likra:
             state, checkpoint_every: Folder for the state of the run, so that a killed run goes on from it (remove it
                 after saving), and how many optimisation steps there are between two states.
             runtime: Memory and progress.
-            **which: Which examples are made of the data (negatives, unrelated, limit, shots).
+            **which: Which examples are made of the data (negatives, unrelated, limit, shots), and `keep_data`.
         """
         config, source = self.training_config, loaded(data)
         found = TrainingSet.of(self.base, self.heads, source, style=self.style, seed=config.seed, **which)
         run = Run(state, checkpoint_every, runtime)
         self.stack, self.losses = fit(self.base, found.pairs, config, run, before=self.stack)
-        self.style, self.training = found.style, found.facts
+        self.style, self.training, self.records = found.style, found.facts, found.records
         self.calibration, self.lone_calibration, self.evaluations, self.revision = None, None, [], None
         return self
 
@@ -402,7 +405,7 @@ class Likra:
         with new_folder(Path(folder)) as work:
             how = (self.training_config, self.weight, self.style, self.training, self.losses)
             write_heads(work, self.trained, names, *how)
-            write_beside(work, (self.calibration, self.lone_calibration), self.evaluations)
+            write_beside(work, (self.calibration, self.lone_calibration), self.evaluations, self.records)
             write_card(work, at=Path(folder))
 
     def push_to_hub(self, repo_id: str, *, commit_message: str | None = None, **how: Any) -> str:

@@ -38,6 +38,7 @@ def tune(
     limit: int | None = None,
     error_budget: float | None = None,
     training_config: TrainingConfig | None = None,
+    keep_data: bool = False,
     run: Run | None = None,
     **loading: Any,
 ) -> tuple[Likra, Tuning]:
@@ -56,6 +57,7 @@ def tune(
         limit: Use only so many records, drawn by the seed.
         error_budget: Also choose what can be automated at this budget (`likra.scoring.budget.choose`).
         training_config: All else of how heads are trained; default: adapters that act on completions (`ADAPT`).
+        keep_data: Keep the records with the heads, as `Likra.fit` does.
         run: Where the run keeps its state, so that a killed one goes on from it, and what it may take.
 
     Returns:
@@ -93,6 +95,7 @@ def tune(
     likra.fit(
         _whole(source),
         limit=limit,
+        keep_data=keep_data,
         state=run.state and run.state / "heads",
         checkpoint_every=run.checkpoint_every,
         runtime=run.runtime,
@@ -120,7 +123,10 @@ def tune(
 
 
 def _whole(data: Any) -> Any:
-    """Data whose records are all for training, in the order in which they were cross-validated."""
+    """Data whose records are for training, in the order in which they were cross-validated; a test split stays one."""
     if not isinstance(data, Source):
         return data
-    return dataclasses.replace(data, questions={"train": cast(list[Question], foldable(data))})
+    found = cast(list[Question], foldable(data))
+    learned = {id(question) for question in found}
+    test = [question for question in data.questions.get("test", ()) if id(question) not in learned]
+    return dataclasses.replace(data, questions={"train": found, **({"test": test} if test else {})})

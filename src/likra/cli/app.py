@@ -29,6 +29,7 @@ from likra.cli import (
     score,
     serve,
     study,
+    teach,
     train,
     tune,
     world,
@@ -55,6 +56,7 @@ app.command("data", rich_help_panel=_TEACH)(data.data)
 app.command("mine", rich_help_panel=_TEACH)(mine.mine)
 app.command("train", rich_help_panel=_TEACH)(train.train)
 app.command("tune", rich_help_panel=_TEACH)(tune.tune)
+app.command("teach", rich_help_panel=_TEACH)(teach.teach)
 app.command("eval", rich_help_panel=_USE)(evaluate.evaluate)
 app.command("calibrate", rich_help_panel=_USE)(calibrate.calibrate)
 app.command("check", rich_help_panel=_USE)(check.check)

@@ -126,6 +126,15 @@ Text = Annotated[
 Label = Annotated[
     str | None, typer.Option("--label", metavar="FIELD", help="Of such a table: the column of the right label.")
 ]
+KeepData = Annotated[
+    bool,
+    typer.Option(
+        "--keep-data",
+        help="Keep the records with the heads, those that were held out too, in DIR/records.jsonl, so that `likra "
+        "teach` can learn them again and see what is lost. Whoever gets the folder gets them; `likra push` leaves them "
+        "out unless told.",
+    ),
+]
 Shots = Annotated[int, typer.Option(min=0, help="Solved training questions shown before each question.")]
 SampledShots = Annotated[
     bool, typer.Option("--sampled-shots", help="Draw the shots per question, instead of the first ones for all.")

@@ -22,6 +22,10 @@ def push(
     create_pr: Annotated[
         bool, typer.Option("--create-pr", help="Open a pull request, for repositories of others.")
     ] = False,
+    with_data: Annotated[
+        bool,
+        typer.Option("--with-data", help="Send the records too that the heads learned, where --keep-data kept them."),
+    ] = False,
     curve: Annotated[
         Path | None,
         typer.Option(
@@ -36,7 +40,8 @@ def push(
     losses.jsonl, what `likra calibrate` and `likra eval --record` found, and a card, README.md, which is written
     for its readers there. Others load them with `likra score OWNER/NAME ...`, or `Likra.from_pretrained("OWNER/NAME")`.
     """
-    from likra.utils.locations import check_heads
+    from likra.errors import InputError
+    from likra.utils.locations import RECORDS, check_heads
 
     check_heads(heads)
 
@@ -50,5 +55,13 @@ def push(
         keep_curve(curve, base["name"], heads)
     if Path(base["name"]).exists():
         options.note(f"the base of these heads, {base['name']}, is a folder here; who loads them needs a copy of it")
-    address = publish(heads, repository, private=private or None, revision=revision, create_pr=create_pr)
+    if (heads / RECORDS).is_file():
+        options.note(
+            f"the records that these heads learned ({RECORDS}) are "
+            + ("sent too" if with_data else "not sent; --with-data sends them")
+        )
+    elif with_data:
+        raise InputError(f"{heads}: keeps no records to send (`likra train --keep-data`); leave out --with-data.")
+    how = {"private": private or None, "revision": revision, "create_pr": create_pr}
+    address = publish(heads, repository, with_data=with_data, **how)
     options.console().print(address, soft_wrap=True, markup=False)

@@ -85,6 +85,7 @@ def train(
         bool, typer.Option("--gradient-checkpointing", help="Save memory by computing activations twice.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the first weights, the draws and the order.")] = 0,
+    keep_data: options.KeepData = False,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Optimisation steps between two states on disk.")] = 50,
     report_to: ReportTo = None,
     revision: options.Revision = None,
@@ -151,6 +152,7 @@ def train(
             unrelated=unrelated,
             limit=limit,
             shots=shots,
+            keep_data=keep_data,
             state=state,
             checkpoint_every=checkpoint_every,
             runtime=options.runtime(memory, tracking=tracked),

@@ -42,6 +42,7 @@ def tune(
             "follows: some ten times as fast. everywhere: plain LoRA."
         ),
     ] = "completion",
+    keep_data: options.KeepData = False,
     seed: Annotated[int, typer.Option(help="Seed of the folds, the first weights, the draws and the order.")] = 0,
     report_to: ReportTo = None,
     json: options.Json = False,
@@ -104,6 +105,7 @@ def tune(
             limit=limit,
             error_budget=error_budget,
             training_config=config,
+            keep_data=keep_data,
             run=Run(state, runtime=options.runtime(memory, tracking=tracked)),
             **options.loading(revision, dtype, device, trust_remote_code, quantize),
         )

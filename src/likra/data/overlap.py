@@ -23,7 +23,7 @@ def digest(item: Question | Example) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()[:12]
 
 
-def sketch(items: Sequence[Question] | Sequence[Example]) -> str:
+def sketch(items: Sequence[Question] | Sequence[Example] | Sequence[Question | Example]) -> str:
     """The smallest `KEPT` digests of some questions, with spaces between; their order does not matter.
 
     >>> gas, metal = Question("1", "Which gas?", ("oxygen",)), Question("2", "Which metal?", ("iron",))
@@ -31,6 +31,16 @@ def sketch(items: Sequence[Question] | Sequence[Example]) -> str:
     (True, False)
     """
     return " ".join(sorted({digest(item) for item in items})[:KEPT])
+
+
+def merged(*sketches: str) -> str:
+    """The sketch of all questions of some sketches.
+
+    >>> gas, metal = Question("1", "Which gas?", ("oxygen",)), Question("2", "Which metal?", ("iron",))
+    >>> merged(sketch([gas]), sketch([metal])) == sketch([gas, metal])
+    True
+    """
+    return " ".join(sorted({one for kept in sketches for one in kept.split()})[:KEPT])
 
 
 def shared(kept: str, items: Sequence[Question] | Sequence[Example]) -> tuple[float, float]:

@@ -20,12 +20,13 @@ from likra.errors import InputError
 from likra.hub.calibration_file import read_calibration
 from likra.hub.evaluations_file import read_evaluations
 from likra.hub.folder import own_files, read_manifest
+from likra.hub.records_file import read_records
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE
 from likra.scoring.scores import METHOD_TITLES, NORMALIZATIONS
 from likra.utils import hub_client
 from likra.utils.embedded import embedded_models, embedded_questions
 from likra.utils.files import new_file
-from likra.utils.locations import CARD, CURVE, CURVE_FIGURE, FILES, LONE_CALIBRATION, is_gguf
+from likra.utils.locations import CARD, CURVE, CURVE_FIGURE, FILES, LONE_CALIBRATION, RECORDS, is_gguf
 
 
 def write_card(folder: Path, *, at: Path | None = None, repository: str | None = None) -> None:
@@ -43,12 +44,13 @@ def write_card(folder: Path, *, at: Path | None = None, repository: str | None =
         work.write_text(str(model_card(folder, read_manifest(folder), at=at, repository=repository)), encoding="utf-8")
 
 
-def push(folder: Path, repository: str, **how: Any) -> str:
+def push(folder: Path, repository: str, *, with_data: bool = False, **how: Any) -> str:
     """Publish a heads folder on the hub, with a card for its readers there; the folder itself is left as it is.
 
     Args:
         folder: The folder.
         repository: `owner/name`; made if there is none.
+        with_data: Send the records too that the heads learned, where they are kept.
         **how: As `likra.utils.hub_client.publish` takes it: private, token, revision, message, create_pr.
 
     Returns:
@@ -58,8 +60,9 @@ def push(folder: Path, repository: str, **how: Any) -> str:
         InputError: The folder is damaged, the hub cannot be reached, or the repository may not be written to.
     """
     manifest = read_manifest(folder)
-    names = own_files(folder, manifest)
-    card = model_card(folder, manifest, repository=repository)
+    kept = [RECORDS] if with_data and (folder / RECORDS).is_file() else []
+    names = [*own_files(folder, manifest), *kept]
+    card = model_card(folder, manifest, repository=repository, with_data=with_data)
     with tempfile.TemporaryDirectory() as work:
         sent = Path(work) / folder.name
         for name in names:
@@ -70,9 +73,14 @@ def push(folder: Path, repository: str, **how: Any) -> str:
 
 
 def model_card(
-    folder: Path, manifest: dict[str, Any], *, at: Path | None = None, repository: str | None = None
+    folder: Path,
+    manifest: dict[str, Any],
+    *,
+    at: Path | None = None,
+    repository: str | None = None,
+    with_data: bool = True,
 ) -> ModelCard:
-    """The card that `write_card` writes, of a folder with this manifest."""
+    """The card that `write_card` writes, of a folder with this manifest; `with_data`: and with its records, if any."""
     evaluations = read_evaluations(folder)
     base, style, training = manifest["base"], manifest["prompt"]["style"], manifest["training"]
     where = repository or str(at or folder)
@@ -121,6 +129,8 @@ def model_card(
         methods=[method for method in METHOD_TITLES if any(method in one["methods"] for one in evaluations)],
         fitted=read_calibration(folder),
         lone=read_calibration(folder, LONE_CALIBRATION),
+        records=read_records(folder) if with_data else None,
+        records_file=RECORDS,
         curve=_curve(folder),
         figure=CURVE_FIGURE if (folder / CURVE_FIGURE).is_file() else None,
     )

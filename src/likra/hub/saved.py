@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from likra.data.records import Records
 from likra.errors import InputError
 from likra.hub.calibration_file import read_calibration, write_calibration
 from likra.hub.evaluations_file import read_evaluations
 from likra.hub.folder import check_base, read_manifest
+from likra.hub.records_file import read_records, write_records
 from likra.scoring.calibration_error import CalibrationRecord
 from likra.scoring.judge import Judge
 from likra.training.config import TrainingConfig
@@ -54,6 +56,11 @@ class Saved:
     lone_calibration: CalibrationRecord | None
     evaluations: list[dict[str, Any]]
     chat_template: str | None = None
+
+    @property
+    def records(self) -> Records | None:
+        """The records that the adapters learned, where they are kept."""
+        return read_records(self.folder)
 
     @property
     def judge(self) -> Judge:
@@ -124,7 +131,10 @@ def read_saved(folder: Path) -> Saved:
 
 
 def write_beside(
-    folder: Path, calibrations: Sequence[CalibrationRecord | None], evaluations: list[dict[str, Any]]
+    folder: Path,
+    calibrations: Sequence[CalibrationRecord | None],
+    evaluations: list[dict[str, Any]],
+    records: Records | None = None,
 ) -> None:
     """Write what is known of adapters beside them."""
     for calibration in calibrations:
@@ -132,6 +142,8 @@ def write_beside(
             write_calibration(calibration, folder)
     if evaluations:
         write_json(folder / EVALUATIONS, evaluations)
+    if records:
+        write_records(records, folder)
 
 
 def _with_style(fitted: CalibrationRecord | None, style: str, training: Mapping[str, Any]) -> CalibrationRecord | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from likra.errors import InputError
 from likra.scoring.estimate import Estimate
+from likra.scoring.folds_interval import wider
 from likra.scoring.likelihoods import Floats, Ints, Likelihoods
 from likra.scoring.lone_calibration import cross_fitted_lone
 from likra.scoring.ranking import OverPrompts, best_threshold
@@ -21,7 +22,7 @@ class CrossVerification:
 
     Thresholds are chosen on the records of the other folds, and P(right) is by calibrations fitted to other prompts.
     Intervals are those over prompts, `widening` times as far from the value: the folds' heads share training records
-    (`likra.scoring.folds_interval.effective_count`).
+    (`likra.scoring.folds_interval`).
 
     Attributes:
         found: The table of all records, as if of one pair of heads.
@@ -42,11 +43,6 @@ class CrossVerification:
     def folds(self) -> int:
         """How many folds there are."""
         return int(self.fold_N.max()) + 1
-
-    @property
-    def widening(self) -> float:
-        """By how much an interval is wider than that of independent records."""
-        return float(np.sqrt(1 + self.folds / (self.folds - 1)))
 
     @cached_property
     def methods(self) -> dict[str, Verified]:
@@ -89,9 +85,7 @@ class CrossVerification:
         return found_N
 
     def _wider(self, found: Estimate) -> Estimate:
-        ends = (found.value + self.widening * (end - found.value) for end in (found.low, found.high))
-        low, high = (min(1.0, max(0.0, end)) for end in ends)
-        return Estimate(found.value, low, high, found.count)
+        return wider(found, self.folds)
 
     def as_json(self) -> dict[str, Any]:
         """What `Verification.as_json` gives, with the folds."""

@@ -1,5 +1,6 @@
 """The state of a run on disk, from which a run that was killed continues."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,25 @@ from safetensors.torch import load_file, save_file
 from likra.errors import InputError
 from likra.training.step import Step
 from likra.utils.files import new_file, sha256, write_json
+
+
+def claim(folder: Path, content: str) -> None:
+    """Mark a folder as one run's, which consists of several trainings.
+
+    Args:
+        folder: The folder.
+        content: All that the run depends on.
+
+    Raises:
+        InputError: The folder is another run's.
+    """
+    mark, own = folder / "run.json", {"run": hashlib.sha256(content.encode()).hexdigest()}
+    if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) != own:
+        raise InputError(
+            f"{folder}: holds an unfinished run on other data or with other options; repeat its command to go on "
+            "with it, or remove the folder to start anew."
+        )
+    write_json(mark, own)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """Heads of every fold of a cross-validation, trained in one stack, and what they say of the records they never saw."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,13 +25,13 @@ from likra.scoring.cross_verification import CrossVerification
 from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE, Floats, Ints, Likelihoods
 from likra.scoring.text_classifier import classifier_scores, tfidf_lone, tfidf_scores
 from likra.scoring.verification import Verification
+from likra.training.checkpoint import claim
 from likra.training.config import TrainingConfig
 from likra.training.dataset import TrainingSet, drawn
 from likra.training.fit import Run, untrained
 from likra.training.seeds import adapter_seed
 from likra.training.step import Step
 from likra.training.trainer import Trainer
-from likra.utils.files import write_json
 from likra.utils.progress import Move
 
 #: Places of some records in the whole, what the columns of their table are called there, and the table.
@@ -197,14 +195,7 @@ class _Plan:
         Learning rates may be added: each has a state of its own.
         """
         how = {**config.as_dict(), "learning_rate": None}
-        content = f"{self.base.fingerprint} {self.style} {how} {epochs} {self.fold_Q.tolist()} {learned}"
-        mark, own = state / "run.json", {"run": hashlib.sha256(content.encode()).hexdigest()}
-        if mark.exists() and json.loads(mark.read_text(encoding="utf-8")) != own:
-            raise InputError(
-                f"{state}: holds an unfinished run on other data or with other options; repeat its command to go on "
-                "with it, or remove the folder to start anew."
-            )
-        write_json(mark, own)
+        claim(state, f"{self.base.fingerprint} {self.style} {how} {epochs} {self.fold_Q.tolist()} {learned}")
 
     def tried(
         self,

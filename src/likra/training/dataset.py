@@ -10,6 +10,7 @@ from likra.data.negatives import negatives as make_negatives
 from likra.data.negatives import positives as make_positives
 from likra.data.overlap import sketch
 from likra.data.question import Example, Question
+from likra.data.records import Records
 from likra.data.sources import Source, in_style_of, right_answers
 from likra.data.templates import Prompter
 from likra.data.tokens import TokenizedExample
@@ -29,6 +30,7 @@ class Examples(TypedDict, total=False):
     unrelated: Sequence[str]
     limit: int | None
     shots: int
+    keep_data: bool
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,13 @@ class TrainingSet:
         style: The prompt template that words them.
         facts: What is kept of them with the adapters: source, kind of negatives, shots, limit, how many there are, and
             a sketch of what they ask (`likra.data.overlap`); of a table its fields and labels.
+        records: The records themselves, and those of a source's other splits, where they are to be kept.
     """
 
     pairs: dict[str, list[TokenizedExample]]
     style: str
     facts: dict[str, Any]
+    records: Records | None = None
 
     @classmethod
     def of(
@@ -59,6 +63,7 @@ class TrainingSet:
         limit: int | None = None,
         shots: int = 0,
         seed: int = 0,
+        keep_data: bool = False,
     ) -> "TrainingSet":
         """The examples of each adapter: right answers for `positive`, wrong ones for `negative`.
 
@@ -72,6 +77,7 @@ class TrainingSet:
             limit: Use only so many training questions (of unpaired data: examples of each label), drawn by `seed`.
             shots: Solved examples in each prompt.
             seed: Of the draws.
+            keep_data: Whether to give the `records`.
 
         Raises:
             InputError: The data cannot train these adapters.
@@ -90,7 +96,7 @@ class TrainingSet:
                 raise InputError("shots must be 0 for unpaired data, which has no solved questions to show.")
             unpaired = cast(Sequence[Example], items)
             examples = {adapter: drawn(_side(unpaired, adapter, name), limit, seed) for adapter in adapters}
-            asked = sketch([example for some in examples.values() for example in some])
+            learned: list[Any] = [example for some in examples.values() for example in some]
         else:
             questions = cast(list[Question], list(items))
             some, prompter = drawn(questions, limit, seed), Prompter(style, shots, questions)
@@ -100,20 +106,21 @@ class TrainingSet:
                 NEGATIVE: lambda: make_negatives(some, prompter, negatives, seed=seed, pool=pool),
             }
             examples = {adapter: made[adapter]() for adapter in adapters}
-            asked = sketch(some)
+            learned = some
         pairs = {adapter: _tokens(base, adapter, examples[adapter]) for adapter in adapters}
         facts = {
             "data": data.name if isinstance(data, Source) else None,
             "negatives": negatives,
             "shots": shots,
             "limit": limit,
-            "asked": asked,
+            "asked": sketch(learned),
             "examples": {adapter: len(found) for adapter, found in pairs.items()},
             "prompts_cut": {adapter: sum(pair.cut > 0 for pair in found) for adapter, found in pairs.items()},
         }
         if isinstance(data, Source) and data.columns:
             facts["columns"] = asdict(data.columns) | {"labels": list(data.columns.labels)}
-        return cls(pairs, style, facts)
+        held_out = _held_out(data) if isinstance(data, Source) else ()
+        return cls(pairs, style, facts, Records((tuple(learned),), tuple(held_out)) if keep_data else None)
 
 
 def drawn(items: Sequence[Any], limit: int | None, seed: int) -> list[Any]:
@@ -132,6 +139,12 @@ def _items(data: Data) -> tuple[str, Sequence[Question] | Sequence[Example]]:
     if not isinstance(data, Source):
         return "the data", data
     return data.name, data.examples.get("train", []) if data.unpaired else data.questions.get("train", [])
+
+
+def _held_out(source: Source) -> list[Question | Example]:
+    """What of a source no adapter learns from."""
+    parts = source.examples if source.unpaired else source.questions
+    return [item for split, some in parts.items() if split != "train" for item in some]
 
 
 def _side(examples: Sequence[Example], adapter: str, name: str) -> list[Example]:

@@ -65,6 +65,11 @@ def split_to_judge(facts: Mapping[str, Any], source: Source, split: str | None =
 
 def _check_not_all(facts: Mapping[str, Any], source: Source) -> None:
     """Raise InputError where all of a source trained adapters, its test split too."""
+    if "teaching" in facts and overlaps(facts["asked"], source.items(None)):
+        raise InputError(
+            f"{source.name}: all of it taught these heads, so none is held out; what it gained is in their likra.json "
+            "(training.teaching), as `likra teach` printed it. Name new data, or a split to judge what they have seen."
+        )
     if "tuning" in facts:
         raise InputError(
             f"{source.name}: all of it trained these heads, so none is held out; what to expect of them is in their "

@@ -16,13 +16,15 @@ MANIFEST, LOSSES, CARD = "likra.json", "losses.jsonl", "README.md"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CALIBRATION, LONE_CALIBRATION, EVALUATIONS = "calibration.json", "lone_calibration.json", "evaluations.json"
 CURVE, CURVE_FIGURE = "curve.json", "curve.png"
+#: What the adapters learned, where a user let it be kept; it leaves the machine only where that is asked for.
+RECORDS = "records.jsonl"
 
 GGUF = b"GGUF"  # how such a file begins
 
 #: Files about the adapters. They change later, so the manifest has no digests of them.
 EXTRAS = (CARD, CALIBRATION, LONE_CALIBRATION, EVALUATIONS, CURVE, CURVE_FIGURE)
 #: All files of a folder of adapters; no others are fetched from the hub, or sent there.
-FILES = (MANIFEST, LOSSES, *EXTRAS, f"*/{CONFIG}", f"*/{WEIGHTS}")
+FILES = (MANIFEST, LOSSES, RECORDS, *EXTRAS, f"*/{CONFIG}", f"*/{WEIGHTS}")
 
 
 def is_gguf(name: str) -> bool:
