@@ -116,6 +116,7 @@ def teach(
             why_not=plan.why_not,
             replayed=len(lesson.replayed),
             kept=len(plan.kept),
+            known=plan.known,
             calibration=told,
         )
         facts = _facts(likra.training, plan, heads.learned(replace(lesson, replayed=()), roles), found)

@@ -332,6 +332,7 @@ def test_a_correction_has_the_last_word() -> None:
     assert found.learned == OLD[1:] and not found.never_learned
     assert {question.id for question in found.lessons[-1].replayed} <= {question.id for question in OLD[1:]}
     assert len(found.lessons[-1].replayed) == 7  # as many as there are corrections
+    assert found.known == 1 and plan(facts={}).known == 0
     assert list(found.lessons[0].new) == OLD  # what trained the heads trains them again
 
 

@@ -149,6 +149,8 @@ class Teaching:
             without each fold of them.
         why_not: Why it is not known what was lost; empty where it is.
         replayed, kept: How many old records were learned again, and how many there were to choose from.
+        known: How many corrections ask what the heads had learned before: of these the figure before is not one of
+            records that they never learned.
         calibration: What became of the calibrations, in sentences.
     """
 
@@ -160,6 +162,7 @@ class Teaching:
     why_not: str
     replayed: int
     kept: int
+    known: int = 0
     calibration: tuple[str, ...] = field(default=())
 
     @property
@@ -176,6 +179,11 @@ class Teaching:
             f"On the {self.gained.records} corrections, each judged by heads that had not learned it "
             f"({self.folds} folds): {self.gained.words}."
         ]
+        if self.known:
+            told.append(
+                f"{self.known} of them ask what the heads had learned before, so that they knew these already, by the "
+                "old answers."
+            )
         for change in self.lost:
             how = (
                 f"On {change.records} old records that the heads have never learned"
@@ -198,6 +206,7 @@ class Teaching:
             "corrections": self.gained.records,
             "folds": self.folds,
             **vars(self.recipe),
+            "known": self.known,
             "replay": self.replayed,
             "gained": self.gained.as_json(),
             "lost": [change.as_json() for change in self.lost],

@@ -113,6 +113,7 @@ class Corrections:
         learned: Old records that the heads have learned, on which it is seen what is lost by repeating the old training
             without each fold of them; empty where that is not done.
         why_not: Why it will not be known what is lost; empty where it will.
+        known: How many corrections ask what the heads have learned before.
     """
 
     name: str | None
@@ -122,6 +123,7 @@ class Corrections:
     never_learned: list[Item]
     learned: list[Item]
     why_not: str
+    known: int
 
     @classmethod
     def of(
@@ -170,12 +172,14 @@ class Corrections:
         if taught:
             later = [*facts.get("teaching", ()), {**vars(recipe), "replay": count}]
             lessons = lessons_of(taught, recipe_of(config), later, seed)
-        never = _never_learned(old, style, facts, records, fold_of, seed)
+        learned = _Learned(facts, records)
+        never = _never_learned(old, style, learned, records.held_out if records else (), fold_of, seed)
         again = _in_folds(pool, folds) if old is None and len(never) < ENOUGH else []
         why_not = "" if never or again else f"{_NO_RECORDS}; give some that they have never learned with --old"
         if why_not and records:
             why_not = f"those that are kept are fewer than the {folds} folds, or have nothing to choose from"
-        return cls(name, lessons, fold_of, taught, [] if again else never, again, why_not)
+        known = sum(map(learned.has, items))
+        return cls(name, lessons, fold_of, taught, [] if again else never, again, why_not, known)
 
     @property
     def items(self) -> Sequence[Item]:
@@ -239,24 +243,33 @@ def worded_in(source: Source, style: str) -> Source:
         ) from None
 
 
+class _Learned:
+    """What heads have learned, as far as it is known: the sketch has all of few records, and some of many."""
+
+    def __init__(self, facts: Mapping[str, Any], records: Records | None) -> None:
+        self.facts, self._digests = facts, {*facts.get("asked", "").split()}
+        self._asked = {item.asked for some in (records.rounds if records else ()) for item in some}
+
+    def has(self, item: Item) -> bool:
+        """Whether they learned a record that asks the same."""
+        return item.asked in self._asked or digest(item) in self._digests
+
+
 def _never_learned(
     old: Source | Sequence[Item] | None,
     style: str,
-    facts: Mapping[str, Any],
-    records: Records | None,
+    learned: _Learned,
+    held_out: Sequence[Item],
     corrected: Collection[str],
     seed: int,
 ) -> list[Item]:
     """Old records that heads have never learned, and are not about to: nor others that ask the same."""
     if isinstance(old, Source):
         old = worded_in(old, style)
-        found: list[Item] = [*old.items(split_to_judge(facts, old)[0])]
+        found: list[Item] = [*old.items(split_to_judge(learned.facts, old)[0])]
     else:
-        found = [*(old if old is not None else records.held_out if records else ())]
-    # The sketch knows all of few records, and some of many.
-    known, asked = {*facts.get("asked", "").split()}, {*corrected}
-    asked |= {item.asked for some in (records.rounds if records else ()) for item in some}
-    left = [item for item in found if item.asked not in asked and digest(item) not in known]
+        found = [*(held_out if old is None else old)]
+    left = [item for item in found if item.asked not in corrected and not learned.has(item)]
     if old is not None and not _that_can_be_judged(left):
         name = old.name if isinstance(old, Source) else "the old records"
         raise InputError(
