@@ -13,6 +13,7 @@ from likra.data.forms.fields import text as text_of
 from likra.data.question import Example, Question
 from likra.data.sources.collect import check_text, naming
 from likra.data.sources.loading import located_records
+from likra.data.sources.memory import NAME
 from likra.data.sources.source import Columns
 from likra.data.sources.table import TABLE
 from likra.data.templates import Chat, template
@@ -51,6 +52,11 @@ class Asked:
                 "records that have choices, or train heads with --text and --label."
             )
         template(self.style)
+
+    @property
+    def name(self) -> str:
+        """The name of the source, or what stands for one in memory."""
+        return str(self.source) if isinstance(self.source, str | Path) else NAME
 
     def __iter__(self) -> Iterator[list[Question]]:
         """The questions of each record, in the order of the records; most have one.

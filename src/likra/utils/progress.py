@@ -25,7 +25,7 @@ class Move(Protocol):
 
 @contextlib.contextmanager
 def progress_bar(label: str, unit: str, *, shown: bool = True) -> Iterator[Move]:
-    """Progress that is shown by calling the yielded function with (done, total); the total is None where it is not known.
+    """Progress that is shown by calling the yielded function with (done, total); a total of None is not known.
 
     Args:
         label: Name of the task.

@@ -28,6 +28,8 @@ def connected(address: str) -> Iterator[Any]:
     if importlib.util.find_spec("ray") is None:
         raise InputError("--ray needs Ray: pip install 'likra[ray]'.")
     _check_address(address)
+    # Else Ray's own code warns, where there is nothing to be done.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {}
     if address == "local":  # what a cluster of its own would tell others, and serve on a port
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
