@@ -14,7 +14,7 @@ from tests.conftest import PATIENCE
 
 SOURCE = Path(__file__).parents[1] / "src" / "likra"
 #: Each may import from those before it, and from `errors` and `utils`.
-LIBRARY = ["data", "scoring", "models", "engine", "training", "generation", "mining", "hub", "likra", "tuning"]
+LIBRARY = ["data", "scoring", "models", "engine", "training", "generation", "mining", "hub", "likra", "tuning", "bulk"]
 FACES = ["serve", "integrations", "cli"]
 #: Parts of the laboratory; each may import from those before it. A study's drawing and wording are below the studies,
 #: the page that shows all of them is above.

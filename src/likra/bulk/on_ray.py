@@ -6,8 +6,9 @@ import os
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likra.bulk.formats import format_of
 from likra.bulk.parts import Part, cut
@@ -16,6 +17,9 @@ from likra.data.asking import Asked
 from likra.errors import InputError
 from likra.scoring.config import Scoring
 from likra.utils.ray_cluster import RETRIES, connected, one_of
+
+if TYPE_CHECKING:
+    from likra.bulk.here import Scorer
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def reader(asked: Asked, out: Path, heads: Heads, address: str) -> Reader:
                             raise InputError(row["refused"])
                         yield row["name"], row["content"]
             except ray.exceptions.RayError as failure:
-                reason = str(failure).strip().splitlines()[0]
+                reason = str(getattr(failure, "cause", None) or failure).strip().splitlines()[0]
                 raise InputError(f"--ray {address}: the run failed there ({reason}).") from failure
 
     return read
@@ -87,8 +91,8 @@ def _quiet() -> Iterator[None]:
     import ray.data
 
     context: Any = ray.data.DataContext.get_current()
-    ours = {"enable_progress_bars": False, "target_max_block_size": 1, "target_min_block_size": 1}
-    ours["execution_no_progress_timeout_s"] = -1
+    ours: dict[str, Any] = {"enable_progress_bars": False, "target_max_block_size": 1, "target_min_block_size": 1}
+    ours |= {"execution_no_progress_timeout_s": -1, "max_consecutive_actor_init_deaths": RETRIES}
     before = {name: getattr(context, name) for name in ours if hasattr(context, name)}
     logger = logging.getLogger("ray.data")
     level = logger.level
@@ -134,17 +138,8 @@ class _Worker:
     """Scores parts on a machine of the cluster."""
 
     def __init__(self, heads: Heads, style: str, suffix: str, folder: Path) -> None:
-        import torch
-
-        from likra.bulk.here import Scorer
-        from likra.likra import Likra
-
-        if not torch.cuda.is_available():
-            torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-        _work_in(folder)
-        likra = Likra.from_pretrained(heads.folder, **heads.loading)
-        self._scorer = Scorer(likra, style, heads.scoring, heads.memory)
-        self._format = format_of(Path(f"scores{suffix}"))
+        self._heads, self._style, self._format = heads, style, format_of(Path(f"scores{suffix}"))
+        self._folder = folder
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """A row with the one part of the batch as a file, or with what is wrong with it."""
@@ -153,6 +148,19 @@ class _Worker:
         content, refused = b"", ""
         try:
             content = self._format.encode(self._scorer.rows(part))
-        except InputError as error:  # said here, for Ray would try again
+        except InputError as error:  # given rather than raised, for Ray would try again
             refused = str(error)
         return {"name": [part.name], "content": [content], "refused": [refused]}
+
+    @cached_property
+    def _scorer(self) -> "Scorer":
+        import torch
+
+        from likra.bulk.here import Scorer
+        from likra.likra import Likra
+
+        _work_in(self._folder)
+        if not torch.cuda.is_available():
+            torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        likra = Likra.from_pretrained(self._heads.folder, **self._heads.loading)
+        return Scorer(likra, self._style, self._heads.scoring, self._heads.memory)

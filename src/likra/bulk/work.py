@@ -44,7 +44,6 @@ class Work:
         finished = {file.stem for file in self.folder.glob(f"*{self.out.suffix}")}
         if finished - set(names):
             raise self._refused("on other data")
-        write_json(path, self._about)
         return finished
 
     def _refused(self, what: str) -> InputError:
@@ -54,7 +53,9 @@ class Work:
         )
 
     def put(self, name: str, content: bytes) -> None:
-        """Keep a finished part."""
+        """Keep a finished part; with the first, what it depends on."""
+        if not (about := self.folder / _ABOUT).exists():
+            write_json(about, self._about)
         with new_file(self._path(name)) as work:
             work.write_bytes(content)
 
