@@ -26,6 +26,7 @@ LIBRARY = [
     "likra",
     "tuning",
     "teaching",
+    "bulk",
 ]
 FACES = ["serve", "integrations", "cli"]
 #: Parts of the laboratory; each may import from those before it. A study's drawing and wording are below the studies,

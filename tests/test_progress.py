@@ -56,3 +56,12 @@ def test_what_is_not_shown_writes_nothing(capsys: pytest.CaptureFixture[str]) ->
     with progress_bar("Training", "steps", shown=False) as move:
         move(1, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_what_has_no_known_end(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    with Log(clock).lines("Reading", "records") as move:
+        for done in range(41):
+            move(done, None)
+            clock.now += 1.0
+    assert capsys.readouterr().err.splitlines() == ["likra: Reading: 30 records, 1 records/s"]

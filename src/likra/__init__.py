@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from likra.bulk.here import score_file
     from likra.data.question import Example, Question
     from likra.data.sources import load
     from likra.errors import InputError, LikraError, StateError, TrainingDiverged
@@ -38,6 +39,7 @@ _WHERE = {
     "lora_config": "likra.models.lora_config",
     "load": "likra.data.sources",
     "load_base": "likra.models.base",
+    "score_file": "likra.bulk.here",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "load",
     "load_base",
     "lora_config",
+    "score_file",
 ]
 
 

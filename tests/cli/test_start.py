@@ -45,6 +45,7 @@ finally:
         ("study curve no/such/folder --data world --out made", 2),
         ("score tests --question x --choice a", 2),
         ("score --no-such-option", 2),
+        ("score no-such --data world --out scores.parquet", 2),
         ("score no-such --question x --choice a --choice b --precision exact", 2),
     ],
 )

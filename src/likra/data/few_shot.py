@@ -67,11 +67,16 @@ def checked(style: str, question: str, choices: Sequence[str]) -> Question:
     for index, choice in enumerate(choices):
         if not canonical(choice):
             raise InputError(f"choice {index + 1} is empty; give it text.")
+    check_asked(style, question)
+    return Question("question", question, tuple(choices))
+
+
+def check_asked(style: str, question: str) -> None:
+    """Raise InputError where the text of a question is not for the prompt template that will word it."""
     if template(style).fills_blank and question.count("_") != 1:
         raise InputError("these heads learned to fill in blanks; give a question with exactly one blank '_'.")
     if not template(style).has_prompt and question.strip():
         raise InputError("these heads learned whole sentences without a question; leave the question empty.")
-    return Question("question", question, tuple(choices))
 
 
 def with_few_shot(

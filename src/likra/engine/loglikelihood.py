@@ -63,6 +63,7 @@ def score(
     progress: Progress = lambda done, total: None,
     meta: dict[str, Any] | None = None,
     encoded: Sequence[Sequence[TokenizedExample]] | None = None,
+    measured: bool = True,
 ) -> Likelihoods:
     """Log-likelihoods of every choice of every question under `heads`.
 
@@ -84,6 +85,7 @@ def score(
         meta: Kept in the table, beside `precision` (the way they were read, one of `likra.engine.precision.WAYS`) and
             `rounding` (`likra.scoring.rounding`, measured on some of the questions; None where it was not).
         encoded: `encode_question` of each question, where it is at hand.
+        measured: Whether rounding may be measured. Where it may not, `auto` reads as `faithful` does.
 
     Raises:
         InputError: A candidate cannot be tokenized, is longer than the model's context, or a likelihood is not finite.
@@ -98,7 +100,7 @@ def score(
         raise InputError("there are no questions to score.")
     base.check_style(prompter.style)
     encoded = encoded or [encode_question(base, question, prompter) for question in questions]
-    work = _Work(base, stack, questions, encoded, _distinct(stack, heads), memory)
+    work = _Work(base, stack, questions, encoded, _distinct(stack, heads), memory, measured)
     progress(0, len(questions))
     values = _cached_or_read(work, cache, progress)
     progress(len(questions), len(questions))
@@ -147,6 +149,7 @@ class _Work:
         encoded: The tokens of their choices.
         same: For each adapter that was asked for, the one that is read in its place (`_distinct`).
         memory: Bytes that reading may take.
+        measured: Whether rounding may be measured.
         tables: The likelihoods by the name of the way in which they were read here, where rounding is measured.
     """
 
@@ -156,6 +159,7 @@ class _Work:
     encoded: Sequence[Sequence[TokenizedExample]]
     same: Mapping[str, str]
     memory: int | None
+    measured: bool = True
     tables: dict[str, Likelihoods] = field(default_factory=dict)
 
     @cached_property
@@ -289,7 +293,7 @@ def _chosen(work: _Work, folder: Path | None) -> tuple[str, float | None]:
     model, count = work.base.model, len(work.questions)
     if not computes_in_float32(model):
         return STORED.name, None
-    small = work.sample(min(_SAMPLE, count // 8)) if count >= 16 else None
+    small = work.sample(min(_SAMPLE, count // 8)) if count >= 16 and work.measured else None
 
     def measured(way: Way, exact: Way = FLOAT32, sample: _Work | None = small) -> float | None:
         return _rounding(sample, way, exact) if sample else None
@@ -299,7 +303,9 @@ def _chosen(work: _Work, folder: Path | None) -> tuple[str, float | None]:
     else:
         speed = ProductSpeed(model, len(work.names), folder)
         way, rounding = choose(model, work.base.precision, len(work.names), speed.seconds, measured if small else None)
-    if way is FLOAT32 and count >= _FEW and model.device.type == "cpu":  # many GPUs are slow in float64
+    if (
+        way is FLOAT32 and count >= _FEW and work.measured and model.device.type == "cpu"
+    ):  # many GPUs are slow in float64
         # float64 takes twice as long: only of so few that it is not felt.
         few = work.sample(min(_SAMPLE, count // (_FEW // 2)))
         if few.num_tokens * 20 <= work.num_tokens:

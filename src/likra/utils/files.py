@@ -16,6 +16,9 @@ from likra.errors import InputError
 #: Numbers of system errors in the messages of libraries in other languages (safetensors, tokenizers, pyarrow).
 _NUMBER = re.compile(r"[(\[](?:os error|errno) (\d+)[)\]]", re.IGNORECASE)
 
+#: The file in a folder that `locked` keeps.
+LOCK = ".lock"
+
 
 def refusal(error: BaseException) -> str | None:
     """The operating system's reason for an error ("No space left on device"); None if the error is of another kind."""
@@ -152,7 +155,7 @@ def locked(folder: Path, seconds: float = 0) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    file = folder / ".lock"
+    file = folder / LOCK
     check_writable(file)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file, timeout=seconds)

@@ -20,12 +20,12 @@ SECONDS = 30  # between two lines
 class Move(Protocol):
     """Moves a progress bar."""
 
-    def __call__(self, done: int, total: int, note: str = "") -> None: ...
+    def __call__(self, done: int, total: int | None, note: str = "") -> None: ...
 
 
 @contextlib.contextmanager
 def progress_bar(label: str, unit: str, *, shown: bool = True) -> Iterator[Move]:
-    """Progress that is shown by calling the yielded function with (done, total).
+    """Progress that is shown by calling the yielded function with (done, total); a total of None is not known.
 
     Args:
         label: Name of the task.
@@ -43,7 +43,7 @@ def progress_bar(label: str, unit: str, *, shown: bool = True) -> Iterator[Move]
             yield move
 
 
-def _nothing(done: int, total: int, note: str = "") -> None:
+def _nothing(done: int, total: int | None, note: str = "") -> None:
     """Show nothing."""
 
 
@@ -61,7 +61,7 @@ def _bar(label: str, unit: str, console: Console) -> Iterator[Move]:
     with bar:
         task = bar.add_task(label, total=None, note="")
 
-        def move(done: int, total: int, note: str = "") -> None:
+        def move(done: int, total: int | None, note: str = "") -> None:
             bar.update(task, completed=done, total=total, note=note)
 
         yield move
@@ -87,7 +87,7 @@ class Log:
         self._active = start
         first: tuple[float, int] | None = None
 
-        def move(done: int, total: int, note: str = "") -> None:
+        def move(done: int, total: int | None, note: str = "") -> None:
             nonlocal first
             now = self._active = self._clock()
             # Not from the start: a resumed run had done some before.
@@ -96,10 +96,12 @@ class Log:
             if now - self._written < SECONDS:
                 return
             self._written = now
-            text = f"{done}/{total} {unit}".rstrip() + (f" {note}" if note else "")
+            count = f"{done}" if total is None else f"{done}/{total}"
+            text = f"{count} {unit}".rstrip() + (f" {note}" if note else "")
             if now > first[0] and done > first[1]:
                 rate = (done - first[1]) / (now - first[0])
-                text += f", {_rate(rate, unit)}, {_time((total - done) / rate)} left"
+                text += f", {_rate(rate, unit)}"
+                text += "" if total is None else f", {_time((total - done) / rate)} left"
             sys.stderr.write(f"likra: {label}: {text}\n")
             sys.stderr.flush()
 

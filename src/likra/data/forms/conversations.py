@@ -4,6 +4,7 @@ https://huggingface.co/docs/trl/dataset_formats
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from likra.data.canonical import canonical
@@ -149,6 +150,11 @@ def _unpaired(record: Record) -> Example:
     return Example(Conversation(tuple(prompt)), canonical(answer), is_right(record))
 
 
+def _judged(record: Record) -> Question:
+    """An answer that may be right or wrong."""
+    return replace(_prompted(record), answer=None)
+
+
 TURNS_PAIRS = Form(
     "conversational preference pairs", ("prompt", "chosen", "rejected"), "chat", _pair, when=_listed("prompt")
 )
@@ -166,6 +172,8 @@ UNPAIRED_TURNS = Form(
     "chat",
     _unpaired,
     when=_listed("prompt", "completion"),
+    answers=("label",),
+    ask=_judged,
 )
 PROMPTED_TURNS = Form(
     "conversational prompt and completion",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from likra.data.decisions import answer_place, read_decision, state_text, worded
+from likra.data.decisions import Decision, answer_place, read_decision, state_text, worded
 from likra.data.forms.fields import given, identity
 from likra.data.forms.form import Form, Record, Unusable
 from likra.data.question import Question
@@ -15,23 +15,30 @@ _UNANSWERED = Unusable("one of its questions has no answer")
 
 
 def _read(record: Record) -> list[Question | Unusable]:
-    state = state_text(record["state"])
     questions, answers = _object(record, "questions"), _object(record, "answers")
-    if not questions:
-        raise InputError("field 'questions' is empty; ask something.")
-    if odd := next((name for name in answers if name not in questions), None):
+    if odd := next((name for name in answers if questions and name not in questions), None):
         raise InputError(
             f"field 'answers.{odd}' answers none of the questions, {', '.join(questions)}; name them alike."
         )
-    record_id = identity(record, state, json.dumps(questions, sort_keys=True, default=str))
     found: list[Question | Unusable] = []
-    for name, question in questions.items():
-        asked = read_decision(question, f"questions.{name}")
+    for name, (decision, question) in _asked(record).items():
         if name not in answers:
             found.append(_UNANSWERED)
             continue
-        place = answer_place(asked, answers[name], f"answers.{name}")
-        found.append(replace(worded(state, asked, f"{record_id} {name}"), answer=place, group=name))
+        found.append(replace(question, answer=answer_place(decision, answers[name], f"answers.{name}")))
+    return found
+
+
+def _asked(record: Record) -> dict[str, tuple[Decision, Question]]:
+    """The questions of a record by their names, without their answers."""
+    state, questions = state_text(record["state"]), _object(record, "questions")
+    if not questions:
+        raise InputError("field 'questions' is empty; ask something.")
+    record_id = identity(record, state, json.dumps(questions, sort_keys=True, default=str))
+    found = {}
+    for name, question in questions.items():
+        decision = read_decision(question, f"questions.{name}")
+        found[name] = decision, replace(worded(state, decision, f"{record_id} {name}"), group=name)
     return found
 
 
@@ -50,4 +57,11 @@ def _object(record: Record, field: str) -> Mapping[str, Any]:
     return {name: one for name, one in value.items() if given(one)}
 
 
-DECISIONS = Form("decision records", ("state", "questions", "answers"), "qa", _read)
+DECISIONS = Form(
+    "decision records",
+    ("state", "questions", "answers"),
+    "qa",
+    _read,
+    answers=("answers",),
+    ask=lambda record: [question for _, question in _asked(record).values()],
+)

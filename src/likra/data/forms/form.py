@@ -54,6 +54,9 @@ class Form:
         read: Turns a record into a Question, into an Open one, or, where the data is unpaired, into an Example. A
             record of several questions gives a list of them, with an `Unusable` for each that is skipped and counted.
         when: What else tells its records from those of another form with the same fields; None: nothing.
+        answers: Those of the fields that are read for the right answer alone.
+        ask: Turns a record whose right answer need not be known into its questions, as they are scored; None: what
+            `read` gives, whose answer is left out.
 
     >>> form = Form("pairs", ("ask", "good", "bad"), "qa", lambda record: None)
     >>> form.fits({"ask": "Which gas?", "good": "oxygen", "bad": "argon", "id": 3}), form.fits({"ask": "Which gas?"})
@@ -65,10 +68,16 @@ class Form:
     style: str
     read: "Callable[[Record], Question | Open | Example | list[Question | Unusable]]"
     when: Callable[[Record], bool] | None = None
+    answers: tuple[str, ...] = ()
+    ask: "Callable[[Record], Question | list[Question]] | None" = None
 
-    def fits(self, record: Record) -> bool:
-        """Whether a record has all of the form's fields, and is of its kind."""
-        return all(has(record, field) for field in self.fields) and (self.when is None or self.when(record))
+    def fits(self, record: Record, answered: bool = True) -> bool:
+        """Whether a record has all of the form's fields, but for the answer's if not `answered`, and is of its kind."""
+        return not self.lacks(record, answered) and (self.when is None or self.when(record))
+
+    def lacks(self, record: Record, answered: bool = True) -> list[str]:
+        """The fields that a record must have and does not have."""
+        return [name for name in self.fields if not has(record, name) and (answered or name not in self.answers)]
 
 
 #: The forms in the order in which they are tried; the more specific ones come first.

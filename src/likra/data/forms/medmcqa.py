@@ -7,10 +7,14 @@ from likra.data.forms.unread_fields import question_text
 from likra.data.question import Question
 
 
-def _medmcqa(record: Record) -> Question | Open:
+def _asked(record: Record) -> Question:
     question = question_text(record, "question")
     choices = choice_list([record[field] for field in MEDMCQA.fields[1:5]], "opa, ..., opd")
-    asked = Question(identity(record, question, *choices), question, choices)
+    return Question(identity(record, question, *choices), question, choices)
+
+
+def _medmcqa(record: Record) -> Question | Open:
+    asked = _asked(record)
     place = whole_number(record["cop"])
     if not given(record["cop"]) or place == -1:  # as its test split has it
         raise Unusable(UNANSWERED)
@@ -19,4 +23,5 @@ def _medmcqa(record: Record) -> Question | Open:
     return open_question(asked, "cop", record["cop"], ways)
 
 
-MEDMCQA = Form("MedMCQA", ("question", "opa", "opb", "opc", "opd", "cop"), "qa", _medmcqa)
+_FIELDS = ("question", "opa", "opb", "opc", "opd", "cop")
+MEDMCQA = Form("MedMCQA", _FIELDS, "qa", _medmcqa, answers=("cop",), ask=_asked)

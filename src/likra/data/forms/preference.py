@@ -52,7 +52,15 @@ def _prompted(record: Record) -> Question:
     return Question(identity(record, prompt, completion), prompt, (completion,), 0)
 
 
+def _judged(record: Record) -> Question:
+    """A completion that may be right or wrong."""
+    prompt, completion = question_text(record, "prompt", empty=True), text(record, "completion")
+    return Question(identity(record, prompt, completion), prompt, (completion,))
+
+
 PREFERENCE_PAIRS = Form("preference pairs", ("prompt", "chosen", "rejected"), "verbatim", _preference)
 IMPLICIT_PROMPT = Form("preference pairs with an implicit prompt", ("chosen", "rejected"), "verbatim", _implicit)
-UNPAIRED = Form("unpaired preference", ("prompt", "completion", "label"), "verbatim", _unpaired)
-RIGHT_COMPLETIONS = Form("right completions only", ("prompt", "completion"), "verbatim", _prompted)
+UNPAIRED = Form(
+    "unpaired preference", ("prompt", "completion", "label"), "verbatim", _unpaired, answers=("label",), ask=_judged
+)
+RIGHT_COMPLETIONS = Form("right completions only", ("prompt", "completion"), "verbatim", _prompted, ask=_judged)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from likra.data.forms.form import FORMS, Form, Record, has
+from likra.data.forms.form import FORMS, Form, Record
 from likra.data.forms.unread_fields import looks_like_choices, looks_like_passage
 from likra.errors import InputError
 
@@ -34,21 +34,34 @@ _HINTS = (
 _TABLE = " Of a table of texts and labels name the two fields: --text FIELD --label FIELD."
 
 
-def recognise(record: Record, where: str) -> Form:
-    """The form of a record, or InputError naming the fields it has and the forms there are."""
-    for form in FORMS:
-        if form.fits(record):
-            return form
-    lacking = {form: [field for field in form.fields if not has(record, field)] for form in FORMS}
+def recognise(record: Record, where: str, answered: bool = True) -> Form:
+    """The form of a record, or InputError naming the fields it has and the forms there are.
+
+    Args:
+        record: The record.
+        where: Its place.
+        answered: Whether its right answer must be there.
+    """
+    for told in dict.fromkeys((True, answered)):  # what has an answer is what it would be elsewhere
+        for form in FORMS:
+            if form.fits(record, told):
+                return form
+    lacking = {form: form.lacks(record, answered) for form in FORMS}
     near, missing = min(lacking.items(), key=lambda item: len(item[1]) / len(item[0].fields))
     nearest = (
         f" To be of the form {near.name} it lacks {', '.join(missing)}." if len(missing) < len(near.fields) else ""
     )
+    has_fields = f"{where}: of no known form. It has the fields {', '.join(map(str, record))}."
+    if not answered:
+        known = "; ".join(f"{form.name} ({', '.join(form.lacks({}, answered))})" for form in FORMS)
+        raise InputError(
+            f"{has_fields}{nearest} Known forms: {known}; or, for heads that learned a table of texts and labels, its "
+            "texts, whose field --text names (text= in Python)."
+        )
     hint = next((f" {hint}" for fields, hint in _HINTS if all(field in record for field in fields)), nearest)
     known = "; ".join(f"{form.name} ({', '.join(form.fields)})" for form in FORMS)
     hint = hint or _TABLE
     raise InputError(
-        f"{where}: of no known form. It has the fields {', '.join(map(str, record))}.{hint} Known forms: "
-        f"{known}; or a table of texts and labels, whose two fields --text and --label name (text= and label= in "
-        "Python)."
+        f"{has_fields}{hint} Known forms: {known}; or a table of texts and labels, whose two fields --text and --label "
+        "name (text= and label= in Python)."
     )

@@ -1,8 +1,9 @@
 """From located records to a source: each record read in its form, answers decided, ids made unique, questions split."""
 
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -95,13 +96,22 @@ def _read(
 def _items(form: Form, record: Record, where: str) -> list[Question | Open | Example | Unusable]:
     """What a record holds, as its form reads it; errors name the record."""
     try:
-        read = form.read(record)
-        items: list[Question | Open | Example | Unusable] = [*read] if isinstance(read, list) else [read]
-        for item in items:
-            if not isinstance(item, Unusable):
-                _check(item.question if isinstance(item, Open) else item)
+        with naming(where, form):
+            read = form.read(record)
+            items: list[Question | Open | Example | Unusable] = [*read] if isinstance(read, list) else [read]
+            for item in items:
+                if not isinstance(item, Unusable):
+                    _check(item.question if isinstance(item, Open) else item)
     except Unusable as error:
         return [error]
+    return items
+
+
+@contextlib.contextmanager
+def naming(where: str, form: Form) -> Iterator[None]:
+    """Turn what goes wrong in the block, as a record is read in its form, into an InputError that names the record."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     except UnicodeEncodeError:
@@ -110,7 +120,6 @@ def _items(form: Form, record: Record, where: str) -> list[Question | Open | Exa
         raise InputError(
             f"{where}: its fields are not as the form {form.name} has them ({type(error).__name__}: {error})."
         ) from None
-    return items
 
 
 def _decided(found: Sequence[_Found]) -> list[Question]:
@@ -191,9 +200,14 @@ def _identified(name: str, questions: list[Question]) -> list[Question]:
     ]
 
 
-def _check(item: Question | Example) -> None:
-    """Raise UnicodeEncodeError if JSON's escapes made something that is not text, Unusable if all choices are one."""
+def check_text(item: Question | Example) -> None:
+    """Raise UnicodeEncodeError if JSON's escapes made something that is not text."""
     texts = (item.transcript, *item.choices) if isinstance(item, Question) else (str(item.prompt), item.completion)
     "".join(texts).encode()
+
+
+def _check(item: Question | Example) -> None:
+    """Raise UnicodeEncodeError if JSON's escapes made something that is not text, Unusable if all choices are one."""
+    check_text(item)
     if isinstance(item, Question) and len(item.choices) > 1 and len(set(map(canonical, item.choices))) == 1:
         raise Unusable(SAME_CHOICES)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from likra.data.forms import Record, count_known
-from likra.data.sources.text_file import text_of
+from likra.data.sources.text_file import opened
 from likra.errors import InputError
+
+_HEAD = 100_000  # characters, enough for a first line
 
 
 def csv_records(path: Path, names: Sequence[str] = ()) -> Iterator[tuple[str, Record]]:
@@ -21,36 +24,48 @@ def csv_records(path: Path, names: Sequence[str] = ()) -> Iterator[tuple[str, Re
         names: Fields that are known to be there, which are read as text.
     """
     csv.field_size_limit(2**31 - 1)
-    text = text_of(path)
-    named = re.match('"?sep=(.)"?\n', text, re.IGNORECASE)  # a spreadsheet's own note
-    body = text[named.end() :] if named else text
-    reader = csv.reader(io.StringIO(body, newline=""), delimiter=named[1] if named else _delimiter(text, names))
+    with opened(path) as file:
+        head = file.read(_HEAD)
+        file.seek(0)
+        named = re.match('"?sep=(.)"?\n', head, re.IGNORECASE)  # a spreadsheet's own note
+        if named:
+            file.readline()
+        reader = csv.reader(file, delimiter=named[1] if named else _delimiter(head, names))
+        yield from _records(path, _rows(path, reader, before=int(bool(named))), names)
+
+
+def _rows(path: Path, reader: Any, before: int) -> Iterator[tuple[str, list[str]]]:
+    """The rows that are not blank, with the lines where they end; so many lines come before them."""
     try:
-        # A spreadsheet writes a blank line as one of empty cells.
-        rows = [(f"{path}, line {reader.line_num + bool(named)}", row) for row in reader if any(row)]
+        for row in reader:
+            if any(row):  # a spreadsheet writes a blank line as one of empty cells
+                yield f"{path}, line {reader.line_num + before}", row
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num + bool(named)}: is not CSV ({error}); fix it.") from None
-    if not rows:
+        raise InputError(f"{path}, line {reader.line_num + before}: is not CSV ({error}); fix it.") from None
+
+
+def _records(path: Path, rows: Iterator[tuple[str, list[str]]], names: Sequence[str]) -> Iterator[tuple[str, Record]]:
+    where, header = next(rows, ("", []))
+    if not header:
         return
-    if _is_mmlu(rows[0][1]) and not any(name in rows[0][1] for name in names):
-        for where, row in rows:
-            if len(row) != len(rows[0][1]):
-                raise InputError(f"{where}: has {len(row)} values, but the first line has {len(rows[0][1])}; fix it.")
+    if _is_mmlu(header) and not any(name in header for name in names):
+        for at, row in itertools.chain([(where, header)], rows):
+            if len(row) != len(header):
+                raise InputError(f"{at}: has {len(row)} values, but the first line has {len(header)}; fix it.")
             question, *choices, answer = row
             labels = [chr(ord("A") + place) for place in range(len(choices))]
-            yield where, {"question": question, "choices": choices, "labels": labels, "answer": answer}
+            yield at, {"question": question, "choices": choices, "labels": labels, "answer": answer}
         return
-    (_, header), *rest = rows
     header = [name.strip() for name in header]
     if twice := next((name for name in header if name and header.count(name) > 1), None):
         raise InputError(f"{path}: its header has the field {twice!r} twice; name each field once.")
-    for where, row in rest:
+    unpaired = "completion" in header
+    for where, row in rows:
         if len(row) != len(header):
             raise InputError(
                 f"{where}: has more or fewer values than the header has fields ({len(row)}, not {len(header)}); fix "
                 "the line, or separate the values by commas."
             )
-        unpaired = "completion" in header
         yield (
             where,
             {
@@ -60,10 +75,8 @@ def csv_records(path: Path, names: Sequence[str] = ()) -> Iterator[tuple[str, Re
         )
 
 
-def _delimiter(text: str, names: Sequence[str]) -> str:
-    """The separator of a CSV file: the one of those that spreadsheets write that fits the header best."""
-
-    head = text[:100_000]  # enough for a first line
+def _delimiter(head: str, names: Sequence[str]) -> str:
+    """The separator of a CSV file that begins so: the one of spreadsheets' separators that fits its header best."""
 
     def first(delimiter: str) -> list[str]:
         try:

@@ -1,11 +1,12 @@
 """Records of a file or a folder of files: JSONL, JSON, CSV or Parquet."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from likra.data.forms import Record
-from likra.data.sources.columns import first_line, readable_rows
+from likra.data.sources.columns import ROWS, first_line, readable_rows
 from likra.data.sources.csv_file import csv_records
 from likra.data.sources.json_file import json_records, jsonl_records
 from likra.data.sources.source import SPLITS
@@ -13,6 +14,7 @@ from likra.data.sources.splits import SPLIT_NAMES, split_of
 from likra.errors import InputError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+_BUFFER = 2**16  # bytes of a Parquet file's column that are read at once
 
 #: A located record: where it stands (for messages), the split that it belongs to if that is known, and its fields.
 Located = tuple[str, str | None, Record]
@@ -81,7 +83,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, buffer_size=_BUFFER)
         names = file.schema_arrow.names
         if len(set(names)) < len(names):
             raise ValueError("two of its columns have one name")
@@ -89,5 +91,8 @@ def _parquet(path: Path) -> Iterator[tuple[str, Record]]:
         raise
     except Exception as error:  # pyarrow's share no base class, and it passes on those of others
         raise InputError(f"{path}: is not a readable Parquet file ({first_line(error)}).") from None
-    for index, row in enumerate(readable_rows(str(path), names, lambda name: file.read(columns=[name]).column(name))):
+    # Each by itself, for one that cannot be read must not take others with it.
+    streams = {name: file.iter_batches(ROWS, columns=[name]) for name in names}
+    columns = itertools.repeat(lambda name: next(streams[name]).column(0))
+    for index, row in enumerate(readable_rows(str(path), names, columns)):
         yield f"{path}, row {index}", row

@@ -6,26 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from likra.data.forms import Record
-from likra.data.sources.text_file import text_of
+from likra.data.sources.text_file import opened
 from likra.errors import InputError
 
 
 def jsonl_records(path: Path) -> Iterator[tuple[str, Record]]:
-    for number, line in enumerate(text_of(path).split("\n"), start=1):
-        if line.strip():
-            where = f"{path}, line {number}"
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{where}: malformed JSON ({error.msg} at column {error.colno}); fix it.") from None
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{where}: JSON that cannot be read ({error}); fix it.") from None
-            yield where, _object(record, where)
+    with opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                where = f"{path}, line {number}"
+                yield where, _object(_parsed(line.rstrip("\n"), where), where)
+
+
+def _parsed(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: malformed JSON ({error.msg} at column {error.colno}); fix it.") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: JSON that cannot be read ({error}); fix it.") from None
 
 
 def json_records(path: Path) -> Iterator[tuple[str, Record]]:
     try:
-        records = json.loads(text_of(path))
+        with opened(path) as file:
+            records = json.load(file)
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}, line {error.lineno}: malformed JSON ({error.msg} at column {error.colno}); fix it "

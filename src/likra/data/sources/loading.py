@@ -69,12 +69,20 @@ def load_for(
     Raises:
         InputError: As `load`; or a label is not among those that they learned.
     """
-    learned = (
-        Columns(**facts["columns"] | {"labels": tuple(facts["columns"]["labels"])}) if facts.get("columns") else None
-    )
+    learned = learned_columns(facts)
     if learned is None or any(columns.values()):
         return load(source, style, **columns, labels=learned.labels if learned else ())
     return _loaded(source, style, learned, only_where_they_fit=True)
+
+
+def learned_columns(facts: Mapping[str, Any]) -> Columns | None:
+    """The table that adapters learned, if they learned one: its fields and labels.
+
+    Args:
+        facts: What they were trained on (`TrainingSet.facts`).
+    """
+    columns = facts.get("columns")
+    return Columns(**columns | {"labels": tuple(columns["labels"])}) if columns else None
 
 
 def _loaded(
@@ -108,16 +116,11 @@ def _load(
         columns: Fields of a table.
         only_where_they_fit: Whether data without these fields is read in its own form.
     """
-    named = str(source) if isinstance(source, str | Path) else None
+    name = str(source) if isinstance(source, str | Path) else NAME
     given = columns is not None and not only_where_they_fit
-    if named and named.partition(":")[0] == "arc-paper" and not (given or holds_data(Path(named))):
-        return arc_paper(named)
-    if named is None and not is_records(source):
-        raise InputError(
-            f"{type(source).__name__} is not a source; give a name, a file, a list of dicts, a DataFrame or a Dataset."
-        )
-    name = named or NAME
-    found = memory_records(source) if named is None else _records(named, columns.names if columns else ())
+    if name.partition(":")[0] == "arc-paper" and not (given or holds_data(Path(name))):
+        return arc_paper(name)
+    found = located_records(source, columns.names if columns else ())
     if columns is None:
         return collect(name, found)
     records = list(found)
@@ -125,6 +128,25 @@ def _load(
         return collect(name, records)
     form, columns = table_form(name, records, columns)
     return replace(collect(name, records, form), columns=columns)
+
+
+def located_records(source: "str | Path | Iterable[Any]", names: Sequence[str] = ()) -> Iterator[Located]:
+    """The records of a source as they stand there, one after another.
+
+    Args:
+        source: As `load` takes it.
+        names: Fields that are text, whatever a CSV file has in them.
+
+    Raises:
+        InputError: There is no such source, or a record cannot be read.
+    """
+    if isinstance(source, str | Path):
+        return _records(str(source), names)
+    if not is_records(source):
+        raise InputError(
+            f"{type(source).__name__} is not a source; give a name, a file, a list of dicts, a DataFrame or a Dataset."
+        )
+    return memory_records(source)
 
 
 def _records(source: str, names: Sequence[str]) -> Iterator[Located]:

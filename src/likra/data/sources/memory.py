@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from likra.data.forms import Record
-from likra.data.sources.columns import readable_rows
+from likra.data.sources.columns import ROWS, readable_rows
 from likra.data.sources.files import Located, own_split
 from likra.data.sources.splits import split_of
 from likra.errors import InputError
@@ -75,8 +75,9 @@ def _rows(data: Any, where: str) -> Iterable[Record]:
     if _is_frame(data):
         return _frame_rows(data)
     if _is_dataset(data) and hasattr(data, "__len__"):  # one that is streamed is read row by row
-        table = data.with_format("arrow")[:]
-        return readable_rows(where or NAME, table.column_names, table.column)
+        arrow = data.with_format("arrow")
+        tables = (arrow[first : first + ROWS] for first in range(0, len(data), ROWS))
+        return readable_rows(where or NAME, data.column_names, (table.column for table in tables))
     rows: Iterable[Record] = data
     return rows
 

@@ -14,6 +14,8 @@ from likra.data.sources.files import Located
 from likra.data.sources.source import Columns, Source
 from likra.errors import InputError
 
+#: Name of the form.
+TABLE = "texts and labels"
 #: More values than these are no labels: a question has at most so many choices.
 MOST_LABELS = 255
 #: So few values may be labels even where most records have one of their own.
@@ -58,7 +60,7 @@ def table_form(name: str, records: Sequence[Located], columns: Columns) -> tuple
             raise Unusable(UNANSWERED)
         return Question(identity(record, text), text, choices, choices.index(label))
 
-    return Form("texts and labels", columns.names, "qa", read), columns
+    return Form(TABLE, columns.names, "qa", read), columns
 
 
 def with_labels(source: Source, labels: Sequence[str]) -> Source:

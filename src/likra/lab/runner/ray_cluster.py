@@ -1,18 +1,14 @@
 """Jobs on an existing Ray cluster: handed out as tasks, tried again when a worker dies."""
 
-import importlib.util
 import os
-import socket
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from likra.errors import InputError
 from likra.lab.runner.jobs import Job, Store, run_job
 from likra.utils.progress import progress_bar
-
-RETRIES = 5  # of one job, when the worker that runs it dies
+from likra.utils.ray_cluster import RETRIES, connected, one_of
 
 
 def run_on_ray(jobs: Iterable[Job], store: Store, address: str, *, shown: bool = True) -> int:
@@ -24,7 +20,7 @@ def run_on_ray(jobs: Iterable[Job], store: Store, address: str, *, shown: bool =
     Args:
         jobs: The jobs.
         store: Where their results are kept.
-        address: As `ray.init` takes it: `auto`, `host:port`, `ray://host:port`.
+        address: As `ray.init` takes it: `auto`, `host:port`, `ray://host:port`, `local`.
         shown: Whether to show progress.
 
     Raises:
@@ -39,54 +35,39 @@ def run_on_ray(jobs: Iterable[Job], store: Store, address: str, *, shown: bool =
 
 
 def _run_all(jobs: Sequence[Job], store: Store, address: str, progress: Callable[[int, str], None]) -> None:
-    if importlib.util.find_spec("ray") is None:
-        raise InputError("--ray needs Ray: pip install 'likra[ray]'.")
-    _check_address(address)
-    ray: Any = importlib.import_module("ray")
-    try:
-        ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise InputError(f"--ray {address}: no cluster there ({str(error).splitlines()[0]}).") from None
-    resources = {"num_gpus": 1} if ray.cluster_resources().get("GPU") else {"num_cpus": 1}
-    # A job is named by its key, so a task can be repeated without harm.
-    task = ray.remote(max_retries=RETRIES, **resources)(_run)
-    waiting = {task.remote(job.work, job.settings): job for job in jobs}
-    done = 0
-    progress(0, "")
-    try:
-        while waiting:
-            [ready], _ = ray.wait(list(waiting), num_returns=1)
-            job = waiting.pop(ready)
-            refused, files = ray.get(ready)
-            if refused is not None:
-                raise InputError(f"{job.label}: {refused}")
-            # A folder of its own: it must not mix with what a local run has left unfinished.
-            work = Path(tempfile.mkdtemp(prefix=f".{job.key}-", dir=store.folder))
-            for name, content in files.items():
-                path = work / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
-            store.finish(job, work)
-            done += 1
-            progress(done, f"({job.label})")
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.RaySystemError) as failure:
-        reason = str(failure).strip().splitlines()[0]
-        raise InputError(f"--ray {address}: a job was lost {RETRIES + 1} times ({reason}).") from None
-    finally:
-        for left in waiting:
-            ray.cancel(left, force=True)
-        ray.shutdown()
-
-
-def _check_address(address: str) -> None:
-    """Raise InputError if nobody listens at a host:port: Ray itself would go on trying for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal()):
-        return
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise InputError(f"--ray {address}: no cluster there ({error.strerror or error}).") from None
+    with connected(address) as ray:
+        resources, _ = one_of(ray)
+        # A job is named by its key, so a task can be repeated without harm.
+        task = ray.remote(max_retries=RETRIES, **resources)(_run)
+        waiting = {task.remote(job.work, job.settings): job for job in jobs}
+        done = 0
+        progress(0, "")
+        try:
+            while waiting:
+                [ready], _ = ray.wait(list(waiting), num_returns=1)
+                job = waiting.pop(ready)
+                refused, files = ray.get(ready)
+                if refused is not None:
+                    raise InputError(f"{job.label}: {refused}")
+                # A folder of its own: it must not mix with what a local run has left unfinished.
+                work = Path(tempfile.mkdtemp(prefix=f".{job.key}-", dir=store.folder))
+                for name, content in files.items():
+                    path = work / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                store.finish(job, work)
+                done += 1
+                progress(done, f"({job.label})")
+        except (
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.NodeDiedError,
+            ray.exceptions.RaySystemError,
+        ) as failure:
+            reason = str(failure).strip().splitlines()[0]
+            raise InputError(f"--ray {address}: a job was lost {RETRIES + 1} times ({reason}).") from None
+        finally:
+            for left in waiting:
+                ray.cancel(left, force=True)
 
 
 def _run(work: str, settings: str) -> tuple[str | None, dict[str, bytes]]:
