@@ -152,6 +152,8 @@ def test_what_is_automated_is_kept_with_the_calibration(tmp_path: Path) -> None:
     scores = rng.normal(size=(300, 4)) + 12 * np.eye(4)[np.arange(300) % 4]
     record = calibrate(scores, np.arange(300) % 4, "plain", weight=1.0, normalization="raw", error_budget=BUDGET)
     assert record.automation and record.automation.average and record.automation.sure
+    for at in (record.automation.average, record.automation.sure):  # which are among the points of the curve
+        assert (at.threshold, at.share.value, pytest.approx(at.error.value)) in record.risk_coverage
     write_calibration(record, tmp_path)
     assert read_calibration(tmp_path) == record
     path = tmp_path / "calibration.json"
@@ -164,6 +166,7 @@ def test_what_is_automated_is_kept_with_the_calibration(tmp_path: Path) -> None:
     plain = calibrate(scores, np.arange(300) % 4, "plain", weight=1.0, normalization="raw")
     write_calibration(plain, tmp_path)
     assert read_calibration(tmp_path) == plain and plain.automation is None
+    fields = json.loads(path.read_text())
     del fields["automation"]
     path.write_text(json.dumps(fields))
     assert read_calibration(tmp_path) == plain

@@ -26,6 +26,7 @@ from likra.scoring import (
     softmax,
 )
 from likra.scoring.bootstrap import Resampled
+from likra.scoring.coverage import curve
 from likra.utils.locations import CALIBRATION
 
 NAN = math.nan
@@ -179,6 +180,47 @@ def test_at_full_coverage_the_risk_is_the_share_of_wrong_answers(answers: list[t
     assert coverage[-1] == 1 and risk[-1] == pytest.approx(1 - right.mean())
     assert (np.diff(coverage) > 0).all()
     assert 0 <= expected_calibration_error(sure, right) <= 1
+
+
+@given(st.lists(st.tuples(unit, st.booleans()), min_size=1, max_size=60), st.integers(2, 70))
+def test_a_curve_says_what_is_given_and_what_of_it_is_wrong(answers: list[tuple[float, bool]], most: int) -> None:
+    sure, right = np.array([a for a, _ in answers]), np.array([float(b) for _, b in answers])
+    points = curve(sure, right, keep=[sure[0], 2.0], most=most)
+    thresholds = [threshold for threshold, _, _ in points]
+    assert thresholds == sorted(set(thresholds), reverse=True) and {max(sure), min(sure), sure[0]} <= set(thresholds)
+    assert len(points) <= most + 1 and (len(set(sure)) > most or len(points) == len(set(sure)))
+    for threshold, coverage, risk in points:
+        given_right = right[sure >= threshold]
+        assert coverage == pytest.approx(len(given_right) / len(sure)) and risk == pytest.approx(1 - given_right.mean())
+
+
+def test_a_long_curve_is_kept_in_equal_steps_of_coverage() -> None:
+    sure = np.random.default_rng(0).random(3000)
+    points = curve(sure, np.ones(3000))
+    assert len(points) == 200
+    assert np.diff([coverage for _, coverage, _ in points]).max() <= 1 / 199 + 1 / 3000 + 1e-9
+
+
+def test_the_curve_of_a_calibration_is_kept_and_is_that_of_probabilities_out_of_fold(tmp_path: Path) -> None:
+    scores, answers = drawn(3.0, questions=60)
+    kept = calibrate(scores, answers, "temperature", weight=1.0, normalization="raw")
+    sure = cross_fitted(scores, answers, "temperature").max(axis=1)
+    right = scores.argmax(axis=1) == answers
+    for threshold, coverage, risk in kept.risk_coverage:
+        assert coverage == pytest.approx((sure >= threshold).mean())
+        assert risk == pytest.approx(1 - right[sure >= threshold].mean())
+    assert len(kept.risk_coverage) == len(set(sure))
+    # Older files have none; what is no share is refused.
+    write_calibration(kept, tmp_path)
+    path = tmp_path / CALIBRATION
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in fields.items() if name != "risk_coverage"}))
+    older = read_calibration(tmp_path)
+    assert older and older.risk_coverage == () and older.calibration == kept.calibration
+    for damage in ([[0.9, 0.5, 1.5]], [[0.9, 0.5]], [[math.nan, 0.5, 0.5]], 7):
+        path.write_text(json.dumps(fields | {"risk_coverage": damage}))
+        with pytest.raises(InputError, match="is damaged"):
+            read_calibration(tmp_path)
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:

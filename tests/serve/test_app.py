@@ -120,7 +120,12 @@ def test_calibrated_heads_give_probabilities_and_abstain(calibrated: Likra, worl
     temperature = calibrated.calibration.calibration.temperature
     question = world[2]
     with client(calibrated) as server:
-        assert server.get("/health").json()["calibrated"] is True
+        health = server.get("/health").json()
+        assert health["calibrated"] is True
+        curve = health["risk_coverage"]
+        assert (curve["questions"], curve["budget"], curve["threshold"]) == (40, None, None)
+        assert [*map(tuple, curve["points"])] == list(calibrated.calibration.risk_coverage) != []
+        assert server.get("/health", params={"model": "any"}).json() == health  # a lone model, whatever it is called
         found = server.post("/v1/score", json=asked(question)).json()
         powers = [math.exp(choice["score"] / temperature) for choice in found["choices"]]
         sure = [power / sum(powers) for power in powers]
@@ -153,7 +158,8 @@ def test_a_document_that_is_sent_twice_is_as_relevant_as_once(calibrated: Likra,
 def test_without_calibration_there_is_no_confidence_to_ask_for(server: TestClient, world: list[Question]) -> None:
     response = server.post("/v1/score", json=asked(world[0], min_confidence=0.5))
     assert response.status_code == 422 and "calibrate" in said(response)
-    assert server.get("/health").json()["calibrated"] is False
+    health = server.get("/health").json()
+    assert health["calibrated"] is False and health["risk_coverage"] is None
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,8 @@ def test_several_heads_share_a_base_and_answer_as_alone(heads: Any, calibrated: 
             found = list(pool.map(scores, ["other", "world-heads", None, "other"] * 4))
         for got, name in zip(found, ["other", "world-heads", "world-heads", "other"] * 4, strict=True):
             assert got == pytest.approx([one.score for one in alone[name]], abs=1e-4)
+        assert server.get("/health", params={"model": "other"}).json()["model"] == "other"
+        assert server.get("/health", params={"model": "third"}).status_code == 422
         stranger = server.post("/v1/systemone", json=body(model="jev-latest"))
         assert stranger.status_code == 422 and "field 'model'" in stranger.json()["detail"]
         decided = server.post("/v1/systemone", json=body(model="other")).json()

@@ -49,6 +49,11 @@ def read_calibration(folder: Path, name: str = CALIBRATION) -> CalibrationRecord
             fields["automation"] = Automation.from_json(fields["automation"])
         if fields.get("briers") is not None:
             fields["briers"] = tuple(map(float, fields["briers"]))
-        return CalibrationRecord(calibration, **fields)
+        points = tuple(
+            (float(sure), float(given), float(wrong)) for sure, given, wrong in fields.pop("risk_coverage", ())
+        )
+        if not all(0 <= number <= 1 for point in points for number in point):
+            raise ValueError("a number of its risk_coverage is not from 0 to 1")
+        return CalibrationRecord(calibration, **fields, risk_coverage=points)
     except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise InputError(f"{path}: is damaged ({error}); remove it, and calibrate again.") from None

@@ -1,6 +1,6 @@
 """Accuracies, intervals and calibration: arithmetic on a `Likelihoods` table, with numpy alone."""
 
-from likra.scoring.abstention import AbstentionReport, abstention, risk_coverage, risks
+from likra.scoring.abstention import AbstentionReport, abstention
 from likra.scoring.accuracy import accuracy, clopper_pearson, credit, wilson
 from likra.scoring.bootstrap import Resampled, estimate, over_seeds, paired_p_value
 from likra.scoring.budget import Automated, Automation
@@ -14,6 +14,7 @@ from likra.scoring.calibration_error import (
     expected_calibration_error,
 )
 from likra.scoring.config import Scoring
+from likra.scoring.coverage import risk_coverage, risks
 from likra.scoring.estimate import Estimate
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.paired import Comparison, mcnemar

@@ -11,6 +11,7 @@ from likra.errors import InputError
 from likra.scoring.accuracy import credit
 from likra.scoring.budget import Automation, choose
 from likra.scoring.calibration import PLAIN, Calibration, fit, softmax
+from likra.scoring.coverage import curve
 from likra.scoring.evaluation import Evaluation
 from likra.scoring.likelihoods import Floats, Ints
 
@@ -82,6 +83,8 @@ class CalibrationRecord:
             share of right ones). None in files of before they were kept.
         asked: Which questions they were, as a sketch (`likra.data.overlap`).
         automation: What can be automated at an error budget, by the confidences that `after` is of; None: not asked.
+        risk_coverage: (threshold, coverage, risk) by those confidences, the surest first, at most about 200 of them
+            (`likra.scoring.coverage.curve`). Empty of lone candidates, and in files of before it was kept.
         read: How their likelihoods were read (`Likelihoods.rounding`); not kept.
     """
 
@@ -95,6 +98,7 @@ class CalibrationRecord:
     automation: Automation | None = None
     read: str = field(default="", compare=False)
     briers: tuple[float, float, float] | None = None
+    risk_coverage: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def helps(self) -> bool:
@@ -138,7 +142,11 @@ def calibrate(
     before, after = (expected_calibration_error(one_Q, credit_Q) for one_Q in (plain_Q, sure_Q))
     automation = None if error_budget is None else choose(sure_Q, credit_Q, error_budget, groups)
     briers = brier(plain_QC, answers_Q), brier(fitted_QC, answers_Q), brier(softmax(scores_QC * 0), answers_Q)
-    record = CalibrationRecord(own, data, split, len(answers_Q), before, after, asked, automation, briers=briers)
+    found = (automation.average, automation.sure) if automation else ()
+    points = curve(sure_Q, credit_Q, keep=[one.threshold for one in found if one])
+    record = CalibrationRecord(
+        own, data, split, len(answers_Q), before, after, asked, automation, briers=briers, risk_coverage=points
+    )
     if error_budget is None or method == PLAIN or record.helps:
         return record
     scored: dict[str, Any] = {"weight": weight, "normalization": normalization, "shots": shots, "style": style}

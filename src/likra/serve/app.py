@@ -37,9 +37,11 @@ from likra.serve.schemas import (
     Refusal,
     RerankRequest,
     RerankResponse,
+    RiskCoverage,
     ScoredChoice,
     ScoreRequest,
     ScoreResponse,
+    Text,
     Usage,
     inlined,
 )
@@ -177,21 +179,25 @@ def create_app(
         """The models of this server."""
         return ModelList(models=[ModelMetadata(**models.described(name)) for name in models.names])
 
-    @app.get("/health", responses={503: {"model": Health, "description": _REFUSALS[503]["description"]}})
-    async def health(response: Response) -> Health:
+    gone = {"model": Health, "description": _REFUSALS[503]["description"]}
+
+    @app.get("/health", responses={422: _REFUSALS[422], 503: gone})
+    async def health(response: Response, model: Text | None = None) -> Health:
         """Whether the server is there and reads its model, and what it serves."""
-        likra = models[models.first]
+        name = models.named(model)
+        likra = models[name]
         if not batcher.alive:
             response.status_code = 503
         return Health(
             status="ok" if batcher.alive else "failed",
             version=__version__,
-            model=models.first,
+            model=name,
             models=list(models.names),
             heads=list(likra.heads),
             weight=likra.weight,
             style=likra.style,
             calibrated=bool(likra.probable() or likra.probable(lone=True)),
+            risk_coverage=_risk_coverage(likra),
             key_required=key is not None,
         )
 
@@ -207,6 +213,19 @@ def create_app(
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
     app.add_middleware(Gate, limits=limits, metrics=metrics, paths=paths, key=key)
     return app
+
+
+def _risk_coverage(likra: Likra) -> RiskCoverage | None:
+    record = likra.calibration
+    if record is None or likra.probable() is None:
+        return None
+    kept = record.automation
+    return RiskCoverage(
+        points=list(record.risk_coverage),
+        questions=record.questions,
+        budget=kept.budget if kept else None,
+        threshold=kept.average.threshold if kept and kept.average else None,
+    )
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

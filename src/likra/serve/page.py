@@ -5,7 +5,20 @@ import hashlib
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+_FOLDER = Path(__file__).with_name("web")
+
+
+def _inlined(html: str) -> str:
+    """A page with the text of its style sheet and its scripts in the place of references to their files."""
+
+    def text(name: str) -> str:
+        return (_FOLDER / name).read_text(encoding="utf-8")
+
+    html = re.sub(r'<link rel="stylesheet" href="(.+?)">', lambda found: f"<style>\n{text(found[1])}</style>", html)
+    return re.sub(r'<script src="(.+?)"></script>', lambda found: f"<script>\n{text(found[1])}</script>", html)
+
+
+PAGE = _inlined((_FOLDER / "page.html").read_text(encoding="utf-8"))
 
 
 def _hashes(tag: str) -> str:

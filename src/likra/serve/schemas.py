@@ -149,17 +149,33 @@ class ScoreResponse(BaseModel):
     abstained: bool = Field(description="The same as `withheld`.")
 
 
+class RiskCoverage(BaseModel):
+    """What can be taken without a look, by questions with known answers that the probabilities were not fitted to."""
+
+    points: list[tuple[float, float, float]] = Field(
+        description="[threshold, coverage, risk]: the share of those questions whose best choice is at least so "
+        "probable, and the share of wrong ones among them; the highest threshold first. Empty where the heads were "
+        "calibrated before it was kept."
+    )
+    questions: int = Field(description="How many questions those were.")
+    budget: float | None = Field(description="The error budget that a threshold was chosen for; null: none was given.")
+    threshold: float | None = Field(description="That threshold; null where nothing can be automated within a budget.")
+
+
 class Health(BaseModel):
     """What is being served."""
 
     status: str = Field(description="ok; or failed, with 503, where the model is not read any more.")
     version: str
-    model: str = Field(description="The model that answers where a request names none; the rest is said of it.")
+    model: str = Field(description="The model that the rest is said of: that of the query, or the server's first.")
     models: list[str] = Field(description="All models.")
     heads: list[str]
     weight: float = Field(description="The w that is used where a request gives none.")
     style: str = Field(description="How questions are worded.")
     calibrated: bool = Field(description="Whether answers at this weight have probabilities.")
+    risk_coverage: RiskCoverage | None = Field(
+        description="Of questions with choices; null where the heads are not calibrated for them."
+    )
     key_required: bool
 
 

@@ -11,7 +11,6 @@ from likra.lab.runner.plan import Plan
 from likra.lab.runner.results import Sheet, one, pick
 from likra.lab.runner.task import Task
 from likra.lab.study import Study, study
-from likra.scoring.abstention import risks
 from likra.scoring.bootstrap import over_seeds
 from likra.scoring.calibration import CALIBRATIONS, softmax
 from likra.scoring.calibration_error import (
@@ -21,6 +20,7 @@ from likra.scoring.calibration_error import (
     cross_fitted,
     expected_calibration_error,
 )
+from likra.scoring.coverage import risks
 from likra.scoring.estimate import Estimate
 from likra.scoring.likelihoods import BASE, Floats, Ints
 from likra.scoring.scores import METHOD_TITLES
