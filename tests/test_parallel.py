@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 from safetensors.torch import load_file
 
 from likra.data import Question
@@ -28,24 +27,24 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "LIKRA_CACHE": str(cache)}
 
 
-@pytest.mark.parametrize(("launcher", "activation"), [(ACCELERATE, "everywhere"), (TORCHRUN, "completion")])
 def test_two_processes_give_what_one_gives(
-    run: Run, launcher: list[str], activation: str, model_folder: Path, questions: list[Question], tmp_path: Path
+    run: Run, model_folder: Path, questions: list[Question], tmp_path: Path
 ) -> None:
+    """Trained under the one launcher, judged under the other."""
     data = str(write_questions(tmp_path / "data.jsonl", questions))
     results = {}
-    for name, start in (("one", [sys.executable]), ("two", launcher)):
+    for name, training, judging in (("one", *[[sys.executable]] * 2), ("two", ACCELERATE, TORCHRUN)):
         out = tmp_path / name
         trained = run(
-            [*start, "-m", "likra", "train", str(model_folder), "--data", data, "--out", str(out), "--lr", "1e-3",
-             "--batch-size", "3", "--grad-accum", "2", "--rank", "4", "--activation", activation],
+            [*training, "-m", "likra", "train", str(model_folder), "--data", data, "--out", str(out), "--lr", "1e-3",
+             "--batch-size", "3", "--grad-accum", "2", "--rank", "4", "--activation", "completion"],
             env=environment(tmp_path / "cache" / name),
         )  # fmt: skip
         assert trained.returncode == 0, trained.stderr
         assert trained.stdout.count("Heads are in") == 1
         table = tmp_path / f"{name}.parquet"
         judged = run(
-            [*start, "-m", "likra", "eval", str(tmp_path / "one"), "--data", data, "--split", "all",
+            [*judging, "-m", "likra", "eval", str(tmp_path / "one"), "--data", data, "--split", "all",
              "--save-likelihoods", str(table)],
             env=environment(tmp_path / "cache" / name),
         )  # fmt: skip

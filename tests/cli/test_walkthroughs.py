@@ -21,8 +21,9 @@ _INSTEAD = {
     r"^pip install .*$": "",
     r"^MODEL=.*$": "MODEL=world-tiny",
     r"likra tune MODEL": "likra tune world-tiny",
+    r"^(likra tune .*)$": r"\1 --folds 2 --try-lr 1e-3 --try-epochs 1",
     r"^(likra check .*)$": r"\1 || test $? = 2  # no confidence to check where no answer can be automated",
-    r"^likra teach": "likra teach --even-if-worse",
+    r"^likra teach": "likra teach --folds 2 --even-if-worse",
 }
 
 

@@ -193,10 +193,13 @@ def test_the_demos_heads_are_there_to_be_used(demo: Path) -> None:
     assert {method: one.value for method, one in found.items()} == pytest.approx(dict(expected))
 
 
-def test_the_same_seed_gives_the_same_numbers(demo: Path, tmp_path: Path) -> None:
-    out = tmp_path / "again"
-    assert CliRunner().invoke(app, ["demo", "--out", str(out), "--sizes", "0,8,64", "--seeds", "2"]).exit_code == 0
-    assert (out / "results.parquet").read_bytes() == (demo / "results.parquet").read_bytes()
+def test_the_same_seed_gives_the_same_numbers(tmp_path: Path) -> None:
+    written = []
+    for name in ("one", "again"):
+        out = tmp_path / name
+        assert CliRunner().invoke(app, ["demo", "--out", str(out), "--sizes", "0,8", "--seeds", "1"]).exit_code == 0
+        written.append((out / "results.parquet").read_bytes())
+    assert written[0] == written[1]
 
 
 def test_sizes_must_be_numbers() -> None:
