@@ -398,6 +398,9 @@ def test_what_the_server_refuses_is_said_beside_what_it_names(browser: Any, addr
     visitor.page.fill("#state", "olives " * 3000)
     visitor.page.click("#decide")
     visitor.page.wait_for_selector("#state-error:has-text('characters')")
+    visitor.page.fill("#state", "olives " * 1500)
+    visitor.page.click("#decide")
+    visitor.page.wait_for_selector("#state-error:has-text('tokens')")  # too many for the model
     assert [bool(line) for line in said()] == [True, False, False, False, False]
     visitor.page.fill("#state", "olives")
     visitor.page.fill("#asked-name-1", "urgency")

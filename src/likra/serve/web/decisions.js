@@ -123,13 +123,13 @@ const Decisions = (() => {
     const named = cards().map(card => [card, `questions.${[...field(card, "name").value].slice(0, 40).join("")}`])
       .filter(([, path]) => line.includes(path) && /^['".:; ]/.test(line.slice(line.indexOf(path) + path.length)))
       .sort(([, one], [, other]) => other.length - one.length)[0];
-    if (named) {
+    if (line.startsWith("field 'state'")) {  // which may name the question that it is too long with
+      focused = $("state");
+      $("state-error").textContent = line;
+    } else if (named) {
       const [card, path] = named, part = /^\.(instructions|criteria|type)/.exec(line.slice(line.indexOf(path) + path.length));
       focused = field(card, part ? part[1] : "criteria");
       card.querySelector(".error").textContent = line;
-    } else if (line.includes("field 'state'")) {
-      focused = $("state");
-      $("state-error").textContent = line;
     } else $("decisions-alert").textContent = line;
     if (!focused) return;
     if (line) focused.setAttribute("aria-invalid", "true");
