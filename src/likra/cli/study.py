@@ -49,7 +49,9 @@ Out = Annotated[
 ]
 Ray = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="Hand jobs to a Ray cluster: auto, host:port or ray://host:port."),
+    typer.Option(
+        metavar="ADDRESS", help="Hand jobs to a Ray cluster: auto, host:port or ray://host:port; local starts one here."
+    ),
 ]
 
 
