@@ -308,12 +308,14 @@ def test_shuffled_options_change_nothing(browser: Any, address: str) -> None:
 
     # Were something to move, it would be told.
     def moved(route: Any) -> None:
-        said = route.fetch().json()
+        headers = {"content-type": "application/json"}
+        sent = httpx.post(f"{address}/v1/systemone", content=route.request.post_data, headers=headers, timeout=PATIENCE)
+        said = sent.json()
         said["answers"]["team"]["probabilities"]["2"] += 0.25
         route.fulfill(json=said)
 
     visitor.page.route("**/v1/systemone", moved)
-    visitor.page.keyboard.press("Enter")
+    visitor.page.click("#shuffle")  # once it can be pressed again
     visitor.page.wait_for_selector("#shuffled:has-text('Largest change: 0.250.')")
 
 
