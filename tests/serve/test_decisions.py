@@ -160,6 +160,10 @@ def test_heads_of_a_table_answer_about_their_labels_as_they_learned_them(calibra
                 calibrated, Limits()
             )
             assert question.text.startswith(state_text(state)) and "Pick." in question.text
+        with client(calibrated) as server:
+            for questions, own in ((learned, True), (asked, False)):
+                answer = server.post("/v1/systemone", json=body(questions, text)).json()["answers"]["team"]
+                assert (answer["as_learned"], answer["calibrated"]) == (own, own)
     finally:
         calibrated.training = before
 
@@ -369,13 +373,25 @@ def test_what_breaks_the_rules_is_refused_with_its_path(server: TestClient, sent
         (b"\xff\xfe\xfd", {}, 422, "the body"),
         (
             b'{"state": "a", "questions": {"q": {"type": "choice", "criteria": {"a": null, "a": 1}}}}',
-            *({}, 422, "field 'questions.q.criteria' has the option 'a' twice"),
+            *({}, 422, "field 'questions.q.criteria' has 'a' twice"),
         ),
         (
             b'{"state": "a", "questions": {"q": {"type": "noul"}, "q": {"type": "noul"}}}',
             *({}, 422, "field 'questions' has 'q' twice"),
         ),
         (b'{"state": {"a": NaN}, "questions": {"q": {}}}', {}, 422, "field 'state' is not JSON"),
+        (b'{"state": "a", "state": "b", "questions": {"q": {}}}', {}, 422, "the body has 'state' twice"),
+        (b'{"state": {"a": [{"b": 1, "b": 2}]}, "questions": {"q": {}}}', {}, 422, "field 'state.a' has 'b' twice"),
+        (
+            b'{"state": "s", "questions": {"u": {"type": "score", "instructions": "i", "criteria": ["x", '
+            + b"[" * 300
+            + b'"a"'
+            + b"]" * 300
+            + b"]}}}",
+            {},
+            422,
+            "field 'questions.u.criteria' is nested deeper",
+        ),
         (json.dumps(body()).encode(), {"content-type": "text/plain"}, 422, "Content-Type"),
         (b"a" * 2**21, {}, 413, "larger than"),
         (gzip.compress(b"a" * 2**21), {"content-encoding": "gzip"}, 413, "larger than"),
@@ -383,7 +399,7 @@ def test_what_breaks_the_rules_is_refused_with_its_path(server: TestClient, sent
         (gzip.compress(json.dumps(body()).encode())[:-20], {"content-encoding": "gzip"}, 415, "in the midst"),
         (b"{}", {"content-encoding": "br"}, 415, "compressed by 'br'"),
     ],
-    ids=range(13),
+    ids=range(16),
 )
 def test_bodies_that_are_no_request(server: TestClient, sent: bytes, headers: Any, status: int, line: str) -> None:
     response = server.post("/v1/systemone", content=sent, headers={"content-type": "application/json", **headers})
@@ -391,7 +407,8 @@ def test_bodies_that_are_no_request(server: TestClient, sent: bytes, headers: An
 
 
 def test_a_compressed_body_is_read(server: TestClient) -> None:
-    packed = gzip.compress(json.dumps(body()).encode())
+    plain = json.dumps(body()).encode()
+    packed = gzip.compress(plain[:20]) + gzip.compress(plain[20:])  # members may follow one another
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     assert server.post("/v1/systemone", content=packed, headers=headers).status_code == 200
 

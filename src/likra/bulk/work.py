@@ -35,13 +35,16 @@ class Work:
         path = self.folder / _ABOUT
         if path.exists():
             try:
-                before = json.loads(path.read_text(encoding="utf-8"))
+                found = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
-                before = {}
+                found = {}
+            before = found if isinstance(found, dict) else {}
             other = [what for what in {**self._about, **before} if before.get(what) != self._about.get(what)]
             if other:
                 raise self._refused(f"with other {', other '.join(other)}")
         finished = {file.stem for file in self.folder.glob(f"*{self.out.suffix}")}
+        if finished and not path.exists():  # a run that was killed as it cleared up, or something else's files
+            raise self._refused("of which it is not known what it was")
         if finished - set(names):
             raise self._refused("on other data")
         return finished
@@ -65,8 +68,9 @@ class Work:
         format_of(self.out).join(map(self._path, names), joined)
         joined.replace(self.out.resolve())
         for file in self.folder.iterdir():
-            if file.name != LOCK:
+            if file.name not in (LOCK, _ABOUT):
                 file.unlink()
+        (self.folder / _ABOUT).unlink(missing_ok=True)  # last, or parts could be taken for those of another run
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{self.out.suffix}"

@@ -53,6 +53,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Refusal, "description": "The key is missing or wrong."},
     408: {"model": Refusal, "description": "The body did not arrive in time."},
     413: {"model": Refusal, "description": "The body is too large."},
+    415: {"model": Refusal, "description": "The body is compressed in a way that is not read."},
     422: {"model": Refusal, "description": "The request cannot be answered as it is."},
     429: {"model": Refusal, "description": "Too many requests are waiting; Retry-After says when to try again."},
     503: {"model": Refusal, "description": "The model is not read any more; the server must be started again."},

@@ -1,5 +1,6 @@
 """Bodies that clients send compressed."""
 
+import functools
 import sys
 import zlib
 from typing import Any
@@ -13,6 +14,8 @@ try:
         from backports import zstd as _zstd
 except ImportError:
     _zstd = None  # type: ignore[assignment]
+
+_PIECES = 100  # gzip's members, or zstd's frames, which may follow one another
 
 
 class TooLong(Exception):
@@ -38,19 +41,25 @@ def decompressed(body: bytes | bytearray, encoding: str, limit: int) -> bytes:
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return bytes(body)
-    unpack: Any
+    unpacker: Any
     if name == "gzip":
-        unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        unpacker = functools.partial(zlib.decompressobj, zlib.MAX_WBITS | 16)
     elif name == "zstd" and _zstd is not None:
-        unpack = _zstd.ZstdDecompressor()
+        unpacker = _zstd.ZstdDecompressor
     else:
         raise InputError(f"the body is compressed by {name[:40]!r}, which this server does not read; send it plain.")
-    try:
-        found: bytes = unpack.decompress(bytes(body), limit + 1)
-    except Exception as error:  # zlib.error, or that of zstd
-        raise InputError(f"the body is not {name} ({type(error).__name__}); send it as its header says.") from None
-    if len(found) > limit:
-        raise TooLong
-    if not unpack.eof:
-        raise InputError(f"the body ends in the midst of its {name}; send all of it.")
-    return found
+    found, left = b"", bytes(body)
+    for _ in range(_PIECES):
+        if not left:
+            return found
+        unpack = unpacker()
+        try:
+            found += unpack.decompress(left, limit + 1 - len(found))
+        except Exception as error:  # zlib.error, or that of zstd
+            raise InputError(f"the body is not {name} ({type(error).__name__}); send it as its header says.") from None
+        if len(found) > limit:
+            raise TooLong
+        if not unpack.eof:
+            raise InputError(f"the body ends in the midst of its {name}; send all of it.")
+        left = unpack.unused_data
+    raise InputError(f"the body is {name} in more than {_PIECES} pieces; compress it as one.")

@@ -20,6 +20,7 @@ from likra.scoring.calibration import softmax
 from likra.scoring.likelihoods import Likelihoods
 from likra.serve.limits import Limits
 
+_DEEPEST = 64  # levels of JSON within JSON
 _NAME = 40  # characters of a question's name that a message shows
 
 
@@ -62,6 +63,7 @@ class DecisionRequest:
         sent = _parsed(body)
         if not isinstance(sent, dict):
             raise InputError("the body is not a JSON object with state and questions.")
+        _check_nesting(sent)
         model, questions = sent.get("model"), sent.get("questions")
         if model is not None and not isinstance(model, str):
             raise InputError("field 'model' is not text; name a model, or leave it out.")
@@ -71,8 +73,6 @@ class DecisionRequest:
         if not isinstance(questions, dict) or not questions:
             what = "missing" if questions is None else "empty" if questions == {} else "not an object"
             raise InputError(f"field 'questions' is {what}; give one question or more, each under a name of yours.")
-        if twice := _twice(questions):
-            raise InputError(f"field 'questions' has {twice!r} twice; give each question a name of its own.")
         if len(questions) > limits.max_questions:
             raise InputError(
                 f"field 'questions' has {len(questions)} questions, more than the {limits.max_questions} that this "
@@ -108,15 +108,18 @@ class DecisionRequest:
 
 def answers(request: DecisionRequest, likra: Likra, table: Likelihoods) -> dict[str, dict[str, Any]]:
     """The answer to each question of a request, from the table of its questions."""
-    calibrated, found = likra.probable() is not None, {}
+    found: dict[str, dict[str, Any]] = {}
     for (name, asked), candidates in zip(request.asked.items(), likra.candidates(table), strict=True):
+        as_learned = _as_learned(request.state, asked.decision, likra) is not None
+        # What was fitted to a table's labels says nothing of another question.
+        calibrated = likra.probable() is not None and (as_learned or not likra.training.get("columns"))
         plain_C = softmax(np.array([[candidate.score for candidate in candidates]]))[0].tolist()
         of = {}
         for candidate, plain in zip(candidates, plain_C, strict=True):
             sure = candidate.probability if calibrated else None  # calibrated on thumbs alone, they add up to no 1
             of[candidate.text] = plain if sure is None else sure
         probabilities = {own: of[option] for own, option in zip(asked.names, asked.decision.options, strict=True)}
-        found[name] = _answer(asked, probabilities) | {"calibrated": calibrated}
+        found[name] = _answer(asked, probabilities) | {"calibrated": calibrated, "as_learned": as_learned}
     return found
 
 
@@ -152,12 +155,6 @@ def _asked(name: str, sent: Any) -> Asked:
     field = _field(name)
     if name.encode("utf-8", "ignore").decode() != name:
         raise InputError(f"field {field!r} has half a surrogate pair in its name; give whole characters.")
-    if isinstance(sent, dict):
-        criteria = sent.get("criteria")
-        if isinstance(criteria, dict) and (twice := _twice(criteria)):
-            raise InputError(
-                f"field '{field}.criteria' has the option {twice!r} twice; each must differ from the others."
-            )
     decision = read_decision(sent, field)
     names = decision.options
     if decision.type != "score":
@@ -184,9 +181,20 @@ class _Object(dict[str, Any]):
     twice: str | None = None
 
 
-def _twice(sent: dict[str, Any]) -> str | None:
-    twice = getattr(sent, "twice", None)
-    return None if twice is None else twice[:_NAME]
+def _check_nesting(sent: Any) -> None:
+    """Refuse what JSON holds twice, of which a reader would see one, and what is nested too deep to be written."""
+    left: list[tuple[Any, str, int]] = [(sent, "", 0)]
+    while left:
+        value, path, depth = left.pop()
+        if depth > _DEEPEST:
+            raise InputError(f"field {path[:200]!r} is nested deeper than {_DEEPEST} levels; make it flatter.")
+        if isinstance(value, _Object) and value.twice is not None:
+            where = f"field {path[:200]!r}" if path else "the body"
+            raise InputError(f"{where} has {value.twice[:_NAME]!r} twice; each name must differ from the others.")
+        if isinstance(value, dict):
+            left += [(one, f"{path}.{name[:_NAME]}".lstrip("."), depth + 1) for name, one in value.items()]
+        elif isinstance(value, list):
+            left += [(one, path, depth + 1) for one in value if isinstance(one, dict | list)]
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> _Object:

@@ -139,8 +139,13 @@ class Models:
             return
         self._off()
         if name in self._stacks:
-            stack, layers = self._stacks.pop(name)
-            stack.attach(layers)
+            stack, layers = self._stacks[name]
+            try:
+                stack.attach(layers)
+            except BaseException:
+                stack.remove()  # what has been put on the base by now, which belongs to nobody
+                raise
+            del self._stacks[name]
             self._likras[name].stack = stack
         self._on = name
 

@@ -241,6 +241,10 @@ def inlined(model: type[BaseModel]) -> dict[str, Any]:
 
 class _Answer(BaseModel):
     calibrated: bool = Field(description="Whether a calibration (`likra calibrate`, `likra tune`) gave it.")
+    as_learned: bool = Field(
+        description="Whether it was asked as heads learned it from a table: by the text alone. Instructions and "
+        "descriptions were not read then."
+    )
 
 
 class NoulAnswer(_Answer):

@@ -202,7 +202,9 @@ def _identified(name: str, questions: list[Question]) -> list[Question]:
 
 def check_text(item: Question | Example) -> None:
     """Raise UnicodeEncodeError if JSON's escapes made something that is not text."""
-    texts = (item.transcript, *item.choices) if isinstance(item, Question) else (str(item.prompt), item.completion)
+    texts = (
+        (item.id, item.transcript, *item.choices) if isinstance(item, Question) else (str(item.prompt), item.completion)
+    )
     "".join(texts).encode()
 
 
