@@ -336,6 +336,19 @@ def test_a_correction_has_the_last_word() -> None:
     assert list(found.lessons[0].new) == OLD  # what trained the heads trains them again
 
 
+def test_another_question_about_the_same_state_does_not_undo_an_answer() -> None:
+    team, urgent = (
+        Question(name, f"I paid twice.\n\n{text}", ("yes", "no"), 0, state="I paid twice.")
+        for name, text in (("team", "Is it for billing?"), ("urgent", "Is it urgent?"))
+    )
+    assert Records(((team,),)).taught((urgent,)).replayable == [team]
+    assert Records(((team,),)).taught((dataclasses.replace(team, id="again", answer=1),)).replayable == []
+    found = plan([urgent, *NEW], records=Records(((*OLD, team),)))
+    assert found.known == 0 and team in found.kept
+    # Where the one is judged, the other is not learned: they share a fold.
+    assert team.asked == urgent.asked and team not in found.lessons[-1].without({urgent.asked}).replayed
+
+
 def test_old_records_that_show_what_is_lost() -> None:
     many = asked(120, "cat")
     kept = plan(records=Records((tuple(OLD),), (*many, NEW[0])))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from likra.data.question import Example, Question
+from likra.data.question import Example, Question, what_is_asked
 
 #: One record: a question with its right answer, or a completion with its label.
 Item = Question | Example
@@ -36,10 +36,10 @@ class Records:
     def replayable(self) -> list[Item]:
         """Records of all rounds but the last that no later round asks again: it has the last word on what it asks."""
         found: list[Item] = []
-        later = {item.asked for item in self.rounds[-1]}
+        later = {question_of(item) for item in self.rounds[-1]}
         for some in reversed(self.rounds[:-1]):
-            found[:0] = [item for item in some if item.asked not in later]
-            later |= {item.asked for item in some}
+            found[:0] = [item for item in some if question_of(item) not in later]
+            later |= {question_of(item) for item in some}
         return found
 
     def taught(self, corrections: Sequence[Item], held_out: Sequence[Item] = ()) -> "Records":
@@ -49,6 +49,11 @@ class Records:
     def first(self, rounds: int) -> "Records":
         """Its first rounds alone."""
         return Records(self.rounds[:rounds])
+
+
+def question_of(item: Item) -> str:
+    """Equal for records that ask the same question; other questions about one state are others (see `asked`)."""
+    return (what_is_asked(item.transcript) or item.id) if isinstance(item, Question) else item.asked
 
 
 def by_kind(items: Sequence[Item]) -> tuple[list[Question], list[Example]]:

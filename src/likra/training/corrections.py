@@ -9,7 +9,7 @@ from likra.data.canonical import canonical
 from likra.data.folds import foldable, folds_of
 from likra.data.overlap import digest
 from likra.data.question import Example, Question
-from likra.data.records import Item, Records, by_kind
+from likra.data.records import Item, Records, by_kind, question_of
 from likra.data.sources import Source, restyled
 from likra.data.unpaired import check_both_kinds, in_template_of
 from likra.errors import InputError
@@ -178,7 +178,7 @@ class Corrections:
         why_not = "" if never or again else f"{_NO_RECORDS}; give some that they have never learned with --old"
         if why_not and records:
             why_not = f"those that are kept are fewer than the {folds} folds, or have nothing to choose from"
-        known = sum(map(learned.has, items))
+        known = sum(map(learned.answered, items))
         return cls(name, lessons, fold_of, taught, [] if again else never, again, why_not, known)
 
     @property
@@ -248,11 +248,16 @@ class _Learned:
 
     def __init__(self, facts: Mapping[str, Any], records: Records | None) -> None:
         self.facts, self._digests = facts, {*facts.get("asked", "").split()}
-        self._asked = {item.asked for some in (records.rounds if records else ()) for item in some}
+        kept = [item for some in (records.rounds if records else ()) for item in some]
+        self._asked, self._questions = {item.asked for item in kept}, {question_of(item) for item in kept}
 
     def has(self, item: Item) -> bool:
         """Whether they learned a record that asks the same."""
         return item.asked in self._asked or digest(item) in self._digests
+
+    def answered(self, item: Item) -> bool:
+        """Whether they learned an answer to this very question, not only to another one about its state."""
+        return question_of(item) in self._questions or digest(item) in self._digests
 
 
 def _never_learned(
