@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import json
 import platform
 import tempfile
 import time
@@ -19,6 +20,7 @@ from likra.data import Prompter, Question, load
 from likra.models.base import Base, as_base, load_base
 from likra.models.stack import HeadStack
 from likra.scoring.likelihoods import Likelihoods
+from likra.utils.files import write_json
 
 VOCABULARY, CONTEXT = 32_000, 4_096
 SIZES: dict[str, dict[str, Any]] = {
@@ -153,3 +155,28 @@ def processor() -> str:
 def scratch() -> Path:
     """A new folder that the system may clear."""
     return Path(tempfile.mkdtemp(prefix="likra-benchmark-"))
+
+
+class Parts:
+    """What was measured, one file a part; what is there is not measured again."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        """Ends the benchmark where the folder holds parts of other settings."""
+        self.folder = folder
+        known = folder / "settings.json"
+        if known.exists() and json.loads(known.read_text()) != settings:
+            raise SystemExit(f"{folder}: holds parts of other settings; give another --out.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(known, settings)
+
+    def __call__(self, name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        path = self.folder / f"{name}.json"
+        if not path.exists():
+            write_json(path, run())
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What parts depend on: all options but how many seeds there are, and where they are kept."""
+    return {name: value for name, value in vars(options).items() if name not in ("seeds", "out")}

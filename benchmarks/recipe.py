@@ -19,7 +19,6 @@ adapters, and the accuracies by two questions at most.
 
 import argparse
 import gc
-import json
 import logging
 import os
 import shutil
@@ -40,7 +39,6 @@ from likra.scoring.evaluation import Evaluation
 from likra.scoring.likelihoods import BASE, NEGATIVE, POSITIVE
 from likra.scoring.scores import METHOD_TITLES
 from likra.training.seeds import adapter_seed
-from likra.utils.files import write_json
 from likra.utils.runtime import QUIET
 
 import common
@@ -55,23 +53,11 @@ Found = dict[str, Any]  # what a part keeps, as JSON
 Readings = dict[str, list[list[float]]]  # reader -> question -> log-likelihood of each choice
 
 
-class Parts:
-    """What was measured, one file a part; what is there is not measured again."""
-
-    def __init__(self, folder: Path, settings: Found) -> None:
-        self.folder = folder
-        known = folder / "settings.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        if known.exists() and json.loads(known.read_text()) != settings:
-            raise SystemExit(f"{folder}: holds parts of other settings; give another --out.")
-        if not known.exists():
-            write_json(known, settings)
+class Parts(common.Parts):
+    """What was measured, and how long it took."""
 
     def __call__(self, name: str, run: Callable[[], Found]) -> Found:
-        path = self.folder / f"{name}.json"
-        if not path.exists():
-            write_json(path, run())
-        found: Found = json.loads(path.read_text())
+        found = super().__call__(name, run)
         print(f"- {name}: {found['seconds']:.1f} s{found.get('note', '')}", flush=True)
         return found
 

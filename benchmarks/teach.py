@@ -15,12 +15,12 @@ crossed bootstrap over seeds and questions.
 """
 
 import argparse
-import json
 import logging
 import os
 import random
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ from likra.scoring.paired import paired_difference
 from likra.teaching import teach
 from likra.training.fit import Run
 from likra.tuning import ADAPT, EPOCHS, RATES
-from likra.utils.files import write_json
 from likra.utils.runtime import QUIET
 
 import common
@@ -159,12 +158,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     options.topic = options.topic or TOPICS[WORLD if options.data == WORLD else "arc"]
 
-    settings = {name: value for name, value in vars(options).items() if name not in ("seeds", "out")}
-    known = options.out / "settings.json"
-    if known.exists() and json.loads(known.read_text()) != settings:
-        raise SystemExit(f"{options.out}: holds seeds of other settings; give another --out.")
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_json(known, settings)
+    parts = common.Parts(options.out, common.settings_of(options))
     pools, judged = by_topic(options)
     print(
         f"{common.machine()}; {Path(options.model).name} on {Path(options.data).name}: {options.records} records of "
@@ -177,10 +171,7 @@ def main() -> None:
     titles = ["seed", "taught", *(f"{topic}: {column}" for topic in ("old", "new") for column in columns)]
     print(f"| {' | '.join(titles)} |\n|---|---|{'---:|' * 8}", flush=True)
     for seed in range(options.seeds):
-        path = options.out / f"seed-{seed}.json"
-        if not path.exists():
-            write_json(path, run(base, options, seed))
-        seeds.append(json.loads(path.read_text()))
+        seeds.append(parts(f"seed-{seed}", partial(run, base, options, seed)))
         for variant in VARIANTS:
             print(f"| {' | '.join(row(str(seed), variant, seeds[-1:]))} |", flush=True)
     for variant in VARIANTS:

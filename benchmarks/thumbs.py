@@ -15,11 +15,11 @@ over seeds.
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
 import random
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,7 +36,6 @@ from likra.scoring.calibration import PLAIN
 from likra.scoring.ranking import OverPrompts
 from likra.scoring.verification import VERIFICATION_TITLES, Verification
 from likra.training.seeds import adapter_seed
-from likra.utils.files import write_json
 from likra.utils.runtime import QUIET
 
 import common
@@ -122,20 +121,13 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
 
-    settings = {name: value for name, value in vars(options).items() if name not in ("seeds", "out")}
-    known = options.out / "settings.json"
-    if known.exists() and json.loads(known.read_text()) != settings:
-        raise SystemExit(f"{options.out}: holds seeds of other settings; give another --out.")
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_json(known, settings)
+    settings = common.settings_of(options)
+    parts = common.Parts(options.out, settings)
     print(f"{common.machine()}; {Path(options.model).name} on {Path(options.data).name}, {settings}\n", flush=True)
 
     base, seeds = load_base(options.model, dtype="float32"), []
     for seed in range(options.seeds):
-        path = options.out / f"seed-{seed}.json"
-        if not path.exists():
-            write_json(path, run(base, options, seed))
-        seeds.append(json.loads(path.read_text()))
+        seeds.append(parts(f"seed-{seed}", partial(run, base, options, seed)))
         print(f"- seed {seed}: AUROC of Likra {told(seeds[-1]['methods']['likra']['auroc'])}", flush=True)
 
     print(f"\n{seeds[0]['records']} records of {seeds[0]['prompts']} prompts are judged, {seeds[0]['right']} right.\n")

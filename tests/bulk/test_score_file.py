@@ -130,6 +130,15 @@ def killed_after(parts: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return scored
 
 
+def killed(likra: Likra, data: Path, out: Path, parts: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A run that ends once so many parts are scored; gives their names."""
+    with monkeypatch.context() as patch:
+        scored = killed_after(parts, patch)
+        with pytest.raises(Killed):
+            score_file(likra, data, out, runtime=QUIET)
+    return scored
+
+
 @pytest.mark.usefixtures("in_small_parts")
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_a_killed_run_goes_on_where_it_was(
@@ -143,10 +152,7 @@ def test_a_killed_run_goes_on_where_it_was(
     score_file(likra, data, whole, runtime=QUIET)
     seen: list[str] = []
     for parts in (0, 3, 1, 4):
-        with monkeypatch.context() as patch:
-            scored = killed_after(parts, patch)
-            with pytest.raises(Killed):
-                score_file(likra, data, out, runtime=QUIET)
+        scored = killed(likra, data, out, parts, monkeypatch)
         assert len(scored) == parts and not out.exists()
         # A file that was being written is left over, as by a process that is killed.
         unfinished(out).mkdir(exist_ok=True)
@@ -166,10 +172,7 @@ def test_another_run_does_not_go_on_with_it(
     likra: Likra, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, out = written(tmp_path / "new.jsonl", records), tmp_path / "scores.jsonl"
-    with monkeypatch.context() as patch:
-        killed_after(3, patch)
-        with pytest.raises(Killed):
-            score_file(likra, data, out, runtime=QUIET)
+    killed(likra, data, out, 3, monkeypatch)
     before = sorted(path.name for path in unfinished(out).iterdir())
     others = Likra.from_base("world-tiny").fit("world", limit=8, runtime=QUIET)
     others.calibration = likra.calibration
@@ -220,10 +223,7 @@ def test_progress_counts_candidates_also_of_an_earlier_run(
     likra: Likra, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_small_parts: None
 ) -> None:
     data, out = written(tmp_path / "new.jsonl", records), tmp_path / "scores.jsonl"
-    with monkeypatch.context() as patch:
-        killed_after(3, patch)
-        with pytest.raises(Killed):
-            score_file(likra, data, out, runtime=QUIET)
+    killed(likra, data, out, 3, monkeypatch)
     moves: list[tuple[int, int | None]] = []
     runtime = Runtime(cache=False, progress=lambda done, total, note="": moves.append((done, total)))
     found = score_file(likra, data, out, runtime=runtime)

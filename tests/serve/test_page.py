@@ -211,18 +211,23 @@ def test_what_is_refused_is_said(browser: Any, address: str) -> None:
     visitor.page.wait_for_selector("#candidates-alert:has-text('characters')")
 
 
+def give_the_key(visitor: Visitor, alert: str, answer: str) -> None:
+    """Type the key where the page asks for it, which then goes on."""
+    visitor.page.wait_for_selector("#key:focus")
+    assert "key" in visitor.page.inner_text(alert)
+    visitor.page.keyboard.type("secret-7")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_selector(answer)
+    assert visitor.page.inner_text(alert) == ""
+
+
 def test_the_key_is_asked_for(browser: Any, likra: Likra, world: list[Question]) -> None:
     with listening(create_app({"world-heads": likra}, key="secret-7")) as address:
         visitor = Visitor(browser, address, view="Candidates")
         visitor.go_to("Candidate 1")
         visitor.page.keyboard.type("word")
         visitor.page.keyboard.press("Enter")
-        visitor.page.wait_for_selector("#key:focus")
-        assert "key" in visitor.page.inner_text("#candidates-alert")
-        visitor.page.keyboard.type("secret-7")
-        visitor.page.keyboard.press("Enter")
-        visitor.page.wait_for_selector("#list li")
-        assert visitor.page.inner_text("#candidates-alert") == ""
+        give_the_key(visitor, "#candidates-alert", "#list li")
         assert not visitor.page.is_visible("#confidence")  # these heads are not calibrated
         visitor.page.close()
 
@@ -459,12 +464,7 @@ def test_a_key_is_asked_for_and_what_is_not_calibrated_is_called_so(browser: Any
         visitor = Visitor(browser, address)
         visitor.go_to("Ask")
         visitor.page.keyboard.press("Enter")
-        visitor.page.wait_for_selector("#key:focus")
-        assert "key" in visitor.page.inner_text("#decisions-alert")
-        visitor.page.keyboard.type("secret-7")
-        visitor.page.keyboard.press("Enter")
-        visitor.page.wait_for_selector("#answers > *")
-        assert visitor.page.inner_text("#decisions-alert") == ""
+        give_the_key(visitor, "#decisions-alert", "#answers > *")
         assert "Not calibrated" in visitor.page.inner_text("#probable")
         assert visitor.page.locator("#answers > *", has_text="not calibrated").count() == 3
         assert not visitor.page.is_visible("#threshold") and visitor.page.locator("#answers .split .tag").count() == 0

@@ -105,9 +105,7 @@ class Scorer:
     """Scores parts with adapters in memory."""
 
     def __init__(self, likra: "Likra", style: str, scoring: Scoring, memory: int | None = None) -> None:
-        # What a candidate gets must not depend on those that happen to be in its part.
-        faithful = likra.base.precision == "auto"
-        self._base = dataclasses.replace(likra.base, precision="faithful") if faithful else likra.base
+        self._base = likra.base.faithful()
         self._likra, self._prompter, self._scoring = likra, Prompter(style), scoring
         self._memory, self._measured = memory, False
 

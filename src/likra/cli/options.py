@@ -248,12 +248,16 @@ class Loading:
             return False  # `from_pretrained` says what is wrong with it
         return is_gguf(str(name))
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """`loading` of these options."""
+        return loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize, self.precision)
+
     def open_base(self, name: str) -> "Base":
         """A base model, without heads."""
         from likra.models.base import load_base
 
-        more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize, self.precision)
-        return load_base(name, **more)
+        return load_base(name, **self.given)
 
     def open(self, heads: Path, on: "Base | None" = None) -> "Likra":
         """The heads on their base; on a base that is loaded, if that is given."""
@@ -265,9 +269,8 @@ class Loading:
             quick.import_transformers()
         from likra.likra import Likra
 
-        more = loading(self.revision, self.dtype, self.device, self.trust_remote_code, self.quantize, self.precision)
         with quick.real_modules() if plain else contextlib.nullcontext():
-            return Likra.from_pretrained(heads, model=on or self.base, base_revision=self.base_revision, **more)
+            return Likra.from_pretrained(heads, model=on or self.base, base_revision=self.base_revision, **self.given)
 
 
 _LOADING: dict[str, tuple[Any, Any]] = {

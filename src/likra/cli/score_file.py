@@ -40,8 +40,7 @@ def score_file(
     if ray:
         from likra.bulk import on_ray
 
-        more = options.loading(how.revision, how.dtype, how.device, how.trust_remote_code, how.quantize, how.precision)
-        more |= {"model": how.base, "base_revision": how.base_revision}
+        more = {**how.given, "model": how.base, "base_revision": how.base_revision}
         read = on_ray.reader(asked, out, on_ray.Heads(heads, more, scoring, runtime.memory), ray)
     else:
         from likra.bulk import here

@@ -134,7 +134,7 @@ def serve(
     if weight is not None:
         check_weight(weight)
     served = Models()
-    for where in models:
+    for where, name in zip(models, names, strict=True):
         likra = base_alone(how.open_base(str(where))) if alone else how.open(where, served.base())
         likra.weight = likra.weight if weight is None else weight
         calibrated = likra.calibration or likra.lone_calibration
@@ -142,7 +142,7 @@ def serve(
             options.note(
                 f"{where}: calibrated for another weight or normalization; no calibrated probabilities are served"
             )
-        served.add(_name_of(where), likra, _written(where))
+        served.add(name, likra, _written(where))
     if api_key is None and not bound.getsockname()[0].startswith("127.") and bound.getsockname()[0] != "::1":
         options.note(f"whoever can reach {host} can use this server; give it a key (LIKRA_API_KEY)")
     app = create_app(served, limits, key=api_key, memory=options.in_bytes(memory))

@@ -12,6 +12,15 @@ _ENDS = "[\\s\x00-\x1f\x7f-\x9f\u200c\u200d\u2800\u3164\uffa0\ufe00-\ufe0e]+"
 _UNSEEN = re.compile(f"^{_ENDS}|{_ENDS}$")
 
 
+def is_whole(text: str) -> bool:
+    """Whether a text can be written: JSON's escapes can make half a surrogate pair, which no tokenizer reads.
+
+    >>> is_whole("caf\u00e9"), is_whole("\\ud800")
+    (True, False)
+    """
+    return text.isascii() or text.encode("utf-8", "ignore").decode() == text
+
+
 def composed(text: str) -> str:
     """A text in Unicode's composed form (NFC), with every kind of space as a plain space.
 

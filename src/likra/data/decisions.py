@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from likra.data.canonical import canonical
+from likra.data.canonical import canonical, is_whole
 from likra.data.question import Question
 from likra.errors import InputError
 
@@ -121,7 +121,7 @@ def _content(value: Any, field: str) -> str:
     if not isinstance(value, str | Mapping | list | tuple):
         raise InputError(f"field {field!r} is {_shown(value)}, not text or JSON.")
     text = value.strip() if isinstance(value, str) else _json(value, field)
-    if not text.isascii() and text.encode("utf-8", "ignore").decode() != text:
+    if not is_whole(text):
         raise InputError(f"field {field!r} holds half a surrogate pair; give whole characters.")
     return text
 

@@ -63,6 +63,10 @@ class Base:
         """Digest of its identity as it was at the first call: a name for results."""
         return self._fingerprint or self.identity().digest
 
+    def faithful(self) -> "Base":
+        """This base, read so that what a candidate gets does not depend on those that are read beside it."""
+        return dataclasses.replace(self, precision="faithful") if self.precision == "auto" else self
+
     @property
     def max_length(self) -> int:
         """The number of tokens the model can read."""

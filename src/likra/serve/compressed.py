@@ -22,7 +22,7 @@ class TooLong(Exception):
     """What was compressed is longer than a body may be."""
 
 
-def decompressed(body: bytes | bytearray, encoding: str, limit: int) -> bytes:
+def decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     """A body as it was before its `Content-Encoding`.
 
     Args:
@@ -40,7 +40,7 @@ def decompressed(body: bytes | bytearray, encoding: str, limit: int) -> bytes:
     """
     name = encoding.strip().lower()
     if name in ("", "identity"):
-        return bytes(body)
+        return body
     unpacker: Any
     if name == "gzip":
         unpacker = functools.partial(zlib.decompressobj, zlib.MAX_WBITS | 16)
@@ -48,7 +48,7 @@ def decompressed(body: bytes | bytearray, encoding: str, limit: int) -> bytes:
         unpacker = _zstd.ZstdDecompressor
     else:
         raise InputError(f"the body is compressed by {name[:40]!r}, which this server does not read; send it plain.")
-    found, left = b"", bytes(body)
+    found, left = b"", body
     for _ in range(_PIECES):
         if not left:
             return found

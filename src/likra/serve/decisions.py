@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from likra.data.canonical import canonical
+from likra.data.canonical import canonical, is_whole
 from likra.data.decisions import Decision, read_decision, state_text, worded
 from likra.data.few_shot import checked
 from likra.data.question import Question
@@ -46,11 +46,13 @@ class DecisionRequest:
     Attributes:
         model: The model that it names, if it does.
         state: The state as it was sent.
+        text: The same as text.
         asked: The questions, by their names.
     """
 
     model: str | None
     state: Any
+    text: str
     asked: Mapping[str, Asked]
 
     @classmethod
@@ -69,7 +71,7 @@ class DecisionRequest:
             raise InputError("field 'model' is not text; name a model, or leave it out.")
         if sent.get("assets"):
             raise InputError("field 'assets' is given; this server reads text, no images.")
-        state_text(sent.get("state"))
+        text = state_text(sent.get("state"))
         if not isinstance(questions, dict) or not questions:
             what = "missing" if questions is None else "empty" if questions == {} else "not an object"
             raise InputError(f"field 'questions' is {what}; give one question or more, each under a name of yours.")
@@ -78,7 +80,7 @@ class DecisionRequest:
                 f"field 'questions' has {len(questions)} questions, more than the {limits.max_questions} that this "
                 "server takes at once; send fewer."
             )
-        return cls(model, sent["state"], {name: _asked(name, one) for name, one in questions.items()})
+        return cls(model, sent["state"], text, {name: _asked(name, one) for name, one in questions.items()})
 
     def questions(self, likra: Likra, limits: Limits) -> list[Question]:
         """Its questions, with choices, as a model takes them: in an order that does not depend on the request's.
@@ -86,13 +88,13 @@ class DecisionRequest:
         Raises:
             InputError: A text is too long, there are too many options, or the model learned other questions.
         """
-        found, state = [], state_text(self.state)
-        _check_length(state, "state", limits)
+        _check_length(self.text, "state", limits)
         if sum(len(asked.names) for asked in self.asked.values()) > limits.max_candidates:
             raise InputError(
                 f"field 'questions' has more options in all than the {limits.max_candidates} that this server takes "
                 "at once; send fewer questions."
             )
+        found = []
         for name, asked in self.asked.items():
             decision, field = asked.decision, _field(name)
             for text in (decision.instructions, *decision.criteria, *decision.options):
@@ -100,7 +102,7 @@ class DecisionRequest:
             if decision.type == "choice":
                 decision = replace(decision, options=tuple(sorted(decision.options)))
             learned = _as_learned(self.state, decision, likra)
-            question = worded(state, decision) if learned is None else learned
+            question = worded(self.text, decision) if learned is None else learned
             checked(likra.style, question.text, question.choices)
             found.append(replace(question, id=name, where=field))
         return found
@@ -153,7 +155,7 @@ def _as_learned(state: Any, decision: Decision, likra: Likra) -> Question | None
 
 def _asked(name: str, sent: Any) -> Asked:
     field = _field(name)
-    if name.encode("utf-8", "ignore").decode() != name:
+    if not is_whole(name):
         raise InputError(f"field {field!r} has half a surrogate pair in its name; give whole characters.")
     decision = read_decision(sent, field)
     names = decision.options

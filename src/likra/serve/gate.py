@@ -96,7 +96,7 @@ class Gate:
             await response(scope, receive, send)
             return
         try:
-            body = bytearray(decompressed(body, headers.get("content-encoding", ""), limit))
+            plain = decompressed(bytes(body), headers.get("content-encoding", ""), limit)
         except TooLong:
             await too_large(scope, receive, send)
             return
@@ -110,7 +110,7 @@ class Gate:
             if given:
                 return await receive()
             given = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
+            return {"type": "http.request", "body": plain, "more_body": False}
 
         await self._app(scope, replay, send)
 

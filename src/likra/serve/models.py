@@ -1,6 +1,5 @@
 """The models of one server: several heads share one base, and one of them at a time has its adapters on it."""
 
-import dataclasses
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -61,8 +60,7 @@ class Models:
         """
         if name in self._likras:
             raise InputError(f"two models are named {name}; rename one of their folders.")
-        if likra.base.precision == "auto":  # what a request gets must not depend on those that are read beside it
-            likra.base = dataclasses.replace(likra.base, precision="faithful")
+        likra.base = likra.base.faithful()
         self.first = self.first or name
         self._likras[name], self._on = likra, name
         self._written[name] = written or datetime.date.today()

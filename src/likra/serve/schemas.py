@@ -5,10 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 from pydantic_core import PydanticCustomError
 
+from likra.data.canonical import is_whole
+
 
 def _whole(text: str) -> str:
-    """JSON can escape half a surrogate pair, which no tokenizer reads."""
-    if text.isascii() or text.encode("utf-8", "ignore").decode() == text:
+    if is_whole(text):
         return text
     raise PydanticCustomError("surrogate", "Input should be text; it holds half a surrogate pair")
 
