@@ -21,6 +21,7 @@ from likra.cli.app import app
 from likra.data import load
 from likra.errors import InputError
 from likra.likra import Likra
+from likra.models import base
 from likra.scoring.config import Scoring
 from likra.utils.files import unfinished
 from likra.utils.runtime import QUIET, Runtime
@@ -329,7 +330,7 @@ def test_a_process_that_is_killed(heads: Path, whole: Path, spawn: Spawn, tmp_pa
 
 
 @pytest.mark.usefixtures("in_small_parts")
-def test_heads_that_were_calibrated_meanwhile_are_other_heads(
+def test_heads_that_were_calibrated_meanwhile_and_another_device_are_another_run(
     heads: Path, likra: Likra, records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, out, own = written(tmp_path / "new.jsonl", records), tmp_path / "scores.jsonl", tmp_path / "heads"
@@ -338,6 +339,10 @@ def test_heads_that_were_calibrated_meanwhile_are_other_heads(
     with monkeypatch.context() as patch:
         killed_after(1, patch)
         with pytest.raises(Killed):
+            CliRunner().invoke(app, command, catch_exceptions=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(base, "default_device", lambda: "cuda")
+        with pytest.raises(InputError, match="with other options"):
             CliRunner().invoke(app, command, catch_exceptions=False)
     (own / "calibration.json").unlink()
     with pytest.raises(InputError, match="with other options"):

@@ -283,6 +283,7 @@ def test_who_cannot_be_answered_in_time_is_told_so(likra: Likra, world: list[Que
 
 
 def test_a_key_is_asked_for(likra: Likra, world: list[Question]) -> None:
+    requests = set[str]()
     with client(likra, key="secret-7") as server:
         for headers in (
             {},
@@ -298,6 +299,8 @@ def test_a_key_is_asked_for(likra: Likra, world: list[Question]) -> None:
             ):
                 assert response.status_code == 401 and response.headers["www-authenticate"] == "Bearer"
                 assert "key" in said(response)
+                requests.add(response.headers["x-typesafe-request-id"])
+        assert len(requests) == 16  # each has a name of its own
         for scheme in ("Bearer", "bearer"):
             headers = {"Authorization": f"{scheme} secret-7"}
             assert server.post("/v1/score", json=asked(world[0]), headers=headers).status_code == 200
@@ -353,7 +356,9 @@ def metric(text: str, name: str) -> float:
     return float(value)
 
 
-def test_a_failure_of_ours_is_one_line_and_counted(likra: Likra, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_ours_is_one_line_and_counted(
+    likra: Likra, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("the device is gone")
 
@@ -364,6 +369,7 @@ def test_a_failure_of_ours_is_one_line_and_counted(likra: Likra, monkeypatch: py
         counted = server.get("/metrics").text
     assert 'path="/v1/score",status="500"} 1.0' in counted
     assert "device is gone" not in answer.text
+    assert f"request {answer.headers['x-typesafe-request-id']} failed" in caplog.text
 
 
 def test_a_symbol_that_cannot_be_read_is_422_and_spoils_nobody_else(

@@ -350,6 +350,8 @@ REFUSED: list[tuple[Any, str]] = [
     (body(model=3), "field 'model' is not text"),
     (body(assets={"x": {"type": "image"}}), "field 'assets'"),
     (body(state="cello " * 600), "field 'state' is too long: with questions."),
+    (body({"a": {"type": "noul", "instructions": "cello " * 600}}), "field 'questions.a' is too long: with the state"),
+    (body({"a": {"type": "noul", "criteria": "cello " * 600}}), "field 'questions.a' is too long: with the state"),
     (body(state="a" * 30_000), "field 'state' has a text of 30000 characters"),
     (body({"a" * 1000: {"type": "x"}}), f"field 'questions.{'a' * 40}.type'"),
 ]

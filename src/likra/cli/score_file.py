@@ -60,11 +60,13 @@ def score_file(
 def _about(saved: "Saved", how: options.Loading, style: str, scoring: "Scoring") -> dict[str, str]:
     """What the scores depend on beside the questions, by the saved files: no model need be loaded to tell."""
     from likra.bulk.here import options_digest
+    from likra.models.base import default_device
     from likra.utils.files import sha256
     from likra.utils.keys import digest
     from likra.utils.locations import MANIFEST
 
-    loaded: dict[str, Any] = dataclasses.asdict(how)
+    # The device tells the dtype, where none is given.
+    loaded: dict[str, Any] = {**dataclasses.asdict(how), "device": how.device or default_device()}
     return {
         "heads": sha256(saved.folder / MANIFEST),
         "options": digest([options_digest(saved, style, scoring), jsonlib.dumps(loaded, sort_keys=True)]),

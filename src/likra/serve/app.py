@@ -157,7 +157,7 @@ def create_app(
     @app.post("/v1/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
     @app.post("/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
     @app.post("/inference/v1/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
-    async def decide(http: Request, response: Response) -> DecisionResponse:
+    async def decide(http: Request) -> DecisionResponse:
         """Answer typed questions about a state, in the form of decision models."""
         if "json" not in http.headers.get("content-type", ""):
             raise InputError(f"the body: {_SAY_JSON}.")
@@ -165,7 +165,6 @@ def create_app(
         name = models.named(request.model)
         table, encoded = await batcher.likelihoods(name, request.questions(models[name], limits))
         found = answers(request, models[name], table)
-        response.headers["X-TypeSafe-Request-Id"] = str(uuid.uuid4())
         return DecisionResponse.model_validate(
             {
                 "model": name,

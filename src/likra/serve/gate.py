@@ -1,9 +1,10 @@
-"""What stands before the application: the key, the size of a body, and the count of what comes and goes."""
+"""What stands before the application: the key, the size of a body, a name and a count for each request."""
 
 import asyncio
 import hmac
 import logging
 import time
+import uuid
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: What anybody may see: the page (which asks for the key), whether the server is there, and the form of its answers.
 OPEN = ("/", "/health", "/docs", "/openapi.json")
+#: The header that names a request, refused or not, as clients of decision models show it; the log has the same name.
+_REQUEST_ID = b"x-typesafe-request-id"
 
 
 class Gate:
@@ -46,18 +49,20 @@ class Gate:
         path = scope["path"] if scope["path"] in self._paths else "other"
 
         begun = False
+        request_id = str(uuid.uuid4())
 
         async def counted(message: Message) -> None:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
+                message["headers"] = [*message["headers"], (_REQUEST_ID, request_id.encode())]
                 self._metrics.requests.labels(path, message["status"]).inc()
             await send(message)
 
         try:
             await self._pass(scope, receive, counted)
         except Exception:
-            logger.exception("a request failed")
+            logger.exception("request %s failed", request_id)
             if begun:
                 raise
             await _refusal(500, "the server failed on this request; its log says why.")(scope, receive, counted)

@@ -123,8 +123,10 @@ class Models:
         encoded = [encode_question(likra.base, question, prompter) for question in questions]
         for question, pairs in zip(questions, encoded, strict=True):
             if question.state and (over := max(pair.cut for pair in pairs)):
+                longer = len(question.state) >= len(question.text) - len(question.state)
+                field, other = ("state", question.name) if longer else (question.name, "the state")
                 raise InputError(
-                    f"field 'state' is too long: with {question.name} it has {over} tokens more than the "
+                    f"field {field!r} is too long: with {other} it has {over} tokens more than the "
                     f"{likra.base.max_length} that the model reads; shorten it."
                 )
         table = likra.likelihoods(questions, runtime=runtime, encoded=encoded)
