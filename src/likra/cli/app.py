@@ -94,6 +94,10 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # oneDNN and its wrapper in torch each keep compiled products for 1,024 shapes, some 200 MiB where every batch has
+    # shapes of its own (a file of questions, a server); a batch has only a few dozen.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
     warnings.filterwarnings("ignore", module="peft|transformers|huggingface_hub|datasets")
     logging.basicConfig(level=logging.WARNING, format="likra: %(message)s")
     for noisy in ("huggingface_hub", "datasets", "transformers", "httpx", "urllib3", "fsspec", "bitsandbytes"):
