@@ -261,7 +261,8 @@ def test_what_was_trained_on_is_known_however_it_is_called(
         split = "train" if "train" in source.questions else "all"
         split = "all" if name == "link.jsonl" else split
         [remark] = remarks(fitted.training, fitted.style, source, split)
-        assert "trained on some of the questions judged here" in remark, name
+        count = len(source.items(split))
+        assert f"these heads were trained on 5 of these {count} questions" in remark, name
         assert (
             len(left_over(fitted.training, source, fitted.training_config.seed)) == len(questions) - 5
             if name in names

@@ -20,6 +20,7 @@ from likra.data.few_shot import Data, Selection, loaded
 from likra.data.question import Question
 from likra.data.records import Records
 from likra.data.sources import Source
+from likra.data.sources.loading import learned_labels
 from likra.data.templates import Prompter
 from likra.data.unpaired import LoneCandidates, is_unpaired
 from likra.engine import loglikelihood
@@ -423,4 +424,5 @@ class Likra:
 
     @property
     def _judge(self) -> Judge:
-        return Judge(self.heads, self.weight, self.style, self.calibration, self.lone_calibration)
+        labels = learned_labels(self.training)
+        return Judge(self.heads, self.weight, self.style, self.calibration, self.lone_calibration, labels)

@@ -118,7 +118,7 @@ def test_eval_reads_once_and_within_the_memory_given(heads: Path, data: Path, tm
 
 def test_eval_shows_intervals_and_a_paired_test(heads: Path, data: Path) -> None:
     result = invoke("eval", heads, "--data", data, "--shots", "2", "--split", "all")
-    assert result.exit_code == 0 and "trained on some of the questions judged here" in result.stderr
+    assert result.exit_code == 0 and "trained on 8 of these 12 questions" in result.stderr
     for text in ("Base-Likra", "95% interval", "10 questions (all), weight 1", "McNemar"):
         assert text in result.stdout
 

@@ -78,7 +78,7 @@ def test_eval_judges_what_training_held_out(judges: Path, thumbs: Path, tmp_path
     assert again == found["methods"]["likra"]["auroc"]
     text = invoke("eval", judges, "--data", thumbs).output  # from the cache
     assert "held out" in " ".join(text.split()) and "Likra against SFT" in text and "average precision" in text
-    assert "trained on some of the questions" in invoke("eval", judges, "--data", thumbs, "--split", "all").stderr
+    assert "these heads were trained on" in invoke("eval", judges, "--data", thumbs, "--split", "all").stderr
 
 
 def test_a_fresh_file_is_judged_whole(judges: Path, heads: Path, tmp_path: Path, questions: list[Any]) -> None:

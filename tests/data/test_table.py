@@ -77,7 +77,7 @@ def test_records_without_a_label_are_skipped_and_counted(tmp_path: Path) -> None
         ({"ticket": [3, *"abcdefghijk"]}, "line 1: field 'ticket' is int, not text"),
         (
             {"team": ["Billing", *["billing", "other"] * 5, "x"]},
-            "line 2: field 'team' is 'billing', and elsewhere",
+            "line 1: field 'team' is 'Billing', and elsewhere 'billing' (line 2)",
         ),
         ({"team": [["a"], *"bcbcbcbcbcb"]}, "line 1: field 'team' is list, not a label"),
         ({"team": [0.5, *"bcbcbcbcbcb"]}, "line 1: field 'team' is float, not a label"),

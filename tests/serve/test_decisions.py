@@ -163,7 +163,15 @@ def test_heads_of_a_table_answer_about_their_labels_as_they_learned_them(calibra
         with client(calibrated) as server:
             for questions, own in ((learned, True), (asked, False)):
                 answer = server.post("/v1/systemone", json=body(questions, text)).json()["answers"]["team"]
-                assert (answer["as_learned"], answer["calibrated"]) == (own, own)
+                assert (answer["as_learned"], answer["calibrated"], "note" not in answer) == (own, own, own)
+            assert "learned one question, a choice between cello, harp, organ" in answer["note"]
+            answer = server.post("/v1/systemone", json=body(learned, {"ticket": text, "plan": "pro"})).json()
+            assert "an object with the field 'ticket' and no other" in answer["answers"]["team"]["note"]
+            for choices in (labels[::-1], labels[:2], (*labels, "lute"), ("Cello", "harp", "organ")):
+                said = server.post("/v1/score", json={"question": text, "choices": choices}).json()["choices"]
+                assert {one["probability"] is None for one in said} == {{*choices} != {*labels}}
+            sent = {"question": text, "choices": labels[:2], "min_confidence": 0.5}
+            assert "a choice between all of these" in server.post("/v1/score", json=sent).json()["detail"]
     finally:
         calibrated.training = before
 

@@ -104,7 +104,14 @@ def test_data_is_judged_whole_unless_it_names_splits_or_trained_the_heads() -> N
     assert split_to_judge({}, Source("mine", "likra", "qa", parts))[0] == "test"
     # A part of what trained them, and all of it with more beside; but not a few that come back by chance.
     others = [Question(str(n), f"Which metal, number {n}?", ("iron", "tin"), 0) for n in range(300)]
-    for some, expected in ((own[:30], "test"), (own + others, "test"), (own[:20] + others, "all")):
+    for some, expected in (
+        (own[:30], "test"),
+        (own + others, "test"),
+        (own[:20] + others, "all"),
+        (own[:4] + others[:26], "all"),
+        (own[:12] + others[:18], "all"),
+        (own[:18] + others[:12], "test"),
+    ):
         source = Source("other", "likra", "qa", {"train": some[:-3], "test": some[-3:]}, hashed=True)
         assert split_to_judge(learned, source)[0] == expected
     assert not trained_by({"data": "other"}, hashed) and trained_by({"data": "mine"}, hashed)  # heads of long ago

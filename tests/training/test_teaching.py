@@ -24,7 +24,7 @@ from likra.scoring.folds_interval import effective_count, fold_difference
 from likra.scoring.likelihoods import Likelihoods
 from likra.scoring.paired import paired_difference
 from likra.scoring.recalibration import recalibrated
-from likra.scoring.teaching import Compared
+from likra.scoring.teaching import Compared, Teaching
 from likra.teaching import teach
 from likra.training.corrections import Corrections, lessons_of
 from likra.training.dataset import TrainingSet
@@ -284,6 +284,14 @@ def test_a_change_has_the_interval_of_its_folds() -> None:
     assert not change.is_worse
     assert compared(after, before, 5).change.is_worse
     assert not compared([1, 0], [0, 1], None).change.is_worse
+
+
+def test_a_loss_that_may_be_chance_is_said() -> None:
+    worse, better = compared([1] * 20, [1] * 18 + [0] * 2, 5).change, compared([0] * 4, [1] * 4, 5).change
+    for lost, said in ((worse, True), (better, False)):
+        recipe = Recipe(1e-4, 1)
+        found = Teaching(recipe, 5, better, (lost,), fresh=False, why_not="", replayed=4, kept=20)
+        assert not found.worse and ("may be chance" in " ".join(found.sentences)) is said
 
 
 def test_ranks_that_never_change_have_an_interval_too() -> None:

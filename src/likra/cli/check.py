@@ -43,7 +43,7 @@ def check(
 ) -> None:
     """Check on new questions with known answers that automated answers are still right often enough.
 
-    `likra calibrate --error-budget 0.05` chose a confidence from which answers are taken without a look. Exit code 1
+    `likra calibrate --error-budget 0.05` chose a probability from which answers are taken without a look. Exit code 1
     says that of such answers to the new questions more are wrong than the budget allows and chance explains (exact
     binomial test at level 0.05); 0 that there is no sign of it, or that there are too few to tell; 2 is bad input.
     """
@@ -99,7 +99,7 @@ def check(
 def _show(kept: "Kept", record: "CalibrationRecord") -> None:
     console = options.console()
     automation = record.automation
-    console.print(f"From a confidence of {kept.automated.threshold:.4f} on, of {kept.automated.share.count}:")
+    console.print(f"From a probability of {kept.automated.threshold:.4f} on, of {kept.automated.share.count}:")
     console.print(f"  {kept.automated.sentence}")
     if automation and automation.average:
         console.print(f"  when it was chosen ({automation.decisions} questions): {automation.average.sentence}")

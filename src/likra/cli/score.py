@@ -96,10 +96,19 @@ def score(
         )
     if question is None or not choice:
         raise InputError("give --question and a --choice for each candidate, or --data and --out for a file of them.")
+    from likra.data.canonical import same_texts
+    from likra.data.sources.loading import learned_labels
+
     likra = how.open(heads)
     if template and template != likra.style:
         options.note(f"these heads learned prompts of the template {likra.style!r}, and are asked in {template!r}")
     likra.style = template or likra.style
+    labels = learned_labels(likra.training)
+    if labels and not same_texts(choice, labels):
+        options.note(
+            f"these heads learned to choose between {', '.join(labels[:10])}, all of them: between others "
+            "their scores may mean little, and no probability is given"
+        )
     ranked = likra.rank(question, choice, scoring=scoring, runtime=options.runtime(memory).quiet())
     if json:
         options.echo_json([dataclasses.asdict(candidate) for candidate in ranked])

@@ -134,7 +134,12 @@ def tune(
     if kept := likra.calibration:
         for sentence in kept.automation.sentences if kept.automation else ():
             console.print(sentence, markup=False)
-        console.print(f"Calibrated: expected calibration error {kept.before:.4f} before, {kept.after:.4f} after.")
+        error = f"expected calibration error {kept.before:.4f}"
+        console.print(
+            f"Calibrated: no correction of the scores' own probabilities is better ({error})."
+            if kept.calibration.is_plain
+            else f"Calibrated: {error} before, {kept.after:.4f} after."
+        )
     else:
         nothing = "" if error_budget is None else ", so nothing can be automated"
         console.print(f"Not calibrated: these records give no calibration that is better than none{nothing}.")

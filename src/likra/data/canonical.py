@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 #: Unicode's other spaces (no-break, thin, ideographic, ...), each of which is written as a plain one.
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
@@ -40,3 +41,12 @@ def canonical(text: str) -> str:
     """
     seen = text if text.isascii() else _INVISIBLE.sub("", text)
     return _UNSEEN.sub("", composed(seen))
+
+
+def same_texts(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether texts are the same, whatever their order, invisible characters and white space at their ends.
+
+    >>> same_texts(["web", "bills"], ["bills ", "web"]), same_texts(["web"], ["Web"])
+    (True, False)
+    """
+    return {*map(canonical, some)} == {*map(canonical, others)}

@@ -57,6 +57,17 @@ def shared(kept: str, items: Sequence[Question] | Sequence[Example]) -> tuple[fl
     return (both / len(own), both / len(others)) if own and others else (0.0, 0.0)
 
 
+def known(kept: str, items: Sequence[Question] | Sequence[Example]) -> tuple[int, bool]:
+    """How many of these a sketch shows to be among its questions, and whether that is all of them.
+
+    >>> gas, metal = Question("1", "Which gas?", ("oxygen",)), Question("2", "Which metal?", ("iron",))
+    >>> known(sketch([gas]), [gas, metal, gas])
+    (2, True)
+    """
+    own = {*kept.split()}
+    return sum(digest(item) in own for item in items), len(own) < KEPT
+
+
 def overlaps(kept: str, items: Sequence[Question] | Sequence[Example]) -> bool:
     """Whether a sketch shows that some of its questions are among these.
 

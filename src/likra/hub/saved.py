@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from likra.data.records import Records
+from likra.data.sources.loading import learned_labels
 from likra.errors import InputError
 from likra.hub.calibration_file import read_calibration, write_calibration
 from likra.hub.evaluations_file import read_evaluations
@@ -65,7 +66,9 @@ class Saved:
     @property
     def judge(self) -> Judge:
         """What makes scores of the adapters' likelihoods."""
-        return Judge(tuple(self.folders), self.weight, self.style, self.calibration, self.lone_calibration)
+        labels = learned_labels(self.training)
+        calibrations = self.calibration, self.lone_calibration
+        return Judge(tuple(self.folders), self.weight, self.style, *calibrations, labels)
 
     def load_base(
         self, model: "str | Base | None", revision: str | None, token: str | None = None, **loading: "Unpack[Loading]"

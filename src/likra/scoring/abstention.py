@@ -12,7 +12,8 @@ from likra.scoring.likelihoods import Floats, Ints
 
 NO_PROBABILITY = (
     "a min-confidence needs a probability; calibrate the heads (`likra calibrate`) at this weight, normalization, "
-    "number of shots and prompt template; on unpaired data for a lone candidate, which has none to be compared with."
+    "number of shots and prompt template; on unpaired data for a lone candidate, which has none to be compared with. "
+    "Heads that learned the labels of a table have one for a choice between all of these."
 )
 
 

@@ -105,7 +105,7 @@ class Automation:
                 f"Nothing can be automated at {allowed}: that takes {least} decisions without an error at the least, "
                 f"the surest of these {self.decisions}."
             ]
-        found = [f"At {allowed}, from a confidence of {self.average.threshold:.4f} on: {self.average.sentence}."]
+        found = [f"At {allowed}, from a probability of {self.average.threshold:.4f} on: {self.average.sentence}."]
         if self.sure:
             found.append(
                 f"With {100 * LEVEL:g}% certainty within the budget: from {self.sure.threshold:.4f} on, "

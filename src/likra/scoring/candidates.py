@@ -1,7 +1,9 @@
 """Scored candidates: a row of a table as a user reads it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from likra.data.canonical import same_texts
 from likra.errors import InputError
 from likra.scoring.abstention import NO_PROBABILITY
 from likra.scoring.calibration import Calibration
@@ -22,8 +24,9 @@ class Candidate:
         base: Log-likelihood under the untrained base.
         probability: That it is the right one of the candidates, if one of them is. Of a lone candidate, and with
             heads that were calibrated on unpaired data alone: that it is right by itself. None where these heads are
-            not calibrated so (`Likra.calibrate`), and for another weight, normalization, number of shots or prompt
-            template than the calibration's. Candidates with the same text are one, and have one probability.
+            not calibrated so (`Likra.calibrate`), for another weight, normalization, number of shots or prompt
+            template than the calibration's, and for other choices than the labels of the table that they learned from.
+            Candidates with the same text are one, and have one probability.
         withheld: Whether it is less probably right than was asked for (`Scoring.min_confidence`).
     """
 
@@ -53,6 +56,7 @@ def candidates(
     calibration: Calibration | None = None,
     lone: Calibration | None = None,
     min_confidence: float | None = None,
+    labels: Sequence[str] = (),
 ) -> list[list[Candidate]]:
     """The scored candidates of every question of a table, in the order of its choices.
 
@@ -62,6 +66,8 @@ def candidates(
         lone: What turns them into the probability to be right by itself; for lone candidates, and for all where there
             is no `calibration`.
         min_confidence: Candidates below this probability are withheld.
+        labels: What the calibration chose between, where that was always the same (a table's labels): other choices
+            have no probability to be the right one.
 
     Raises:
         InputError: `min_confidence` is given, and a candidate has no probability to go by.
@@ -75,6 +81,8 @@ def candidates(
     for row, question in enumerate(table.questions):
         several = table.distinct_QC[row, : len(question.choices)].any()
         probable_QC = among_QC if several and among_QC is not None else alone_QC
+        if probable_QC is among_QC and labels and not same_texts(question.choices, labels):
+            probable_QC = None
         of_question = []
         for place, choice in enumerate(question.choices):
             one = Candidate(

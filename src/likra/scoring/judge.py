@@ -20,13 +20,18 @@ from likra.scoring.verification import Verification
 
 @dataclass(frozen=True)
 class Judge:
-    """How the adapters of a Likra are scored with, unless asked otherwise; attributes as `Likra` has them."""
+    """How the adapters of a Likra are scored with, unless asked otherwise; attributes as `Likra` has them.
+
+    `labels` are those of the table that the adapters learned, if they learned one: a calibration is of choices between
+    all of them.
+    """
 
     heads: Sequence[str]
     weight: float
     style: str
     calibration: CalibrationRecord | None
     lone_calibration: CalibrationRecord | None = None
+    labels: Sequence[str] = ()
 
     def evaluate(
         self,
@@ -98,7 +103,8 @@ class Judge:
         """The scored candidates of every question of a table."""
         scores = (scoring, table.meta.get("shots", 0), table.meta.get("style"))
         calibrations = self.probable(*scores), self.probable(*scores, lone=True)
-        return candidates(self.evaluation(table, scoring), *calibrations, scoring.min_confidence if scoring else None)
+        least = scoring.min_confidence if scoring else None
+        return candidates(self.evaluation(table, scoring), *calibrations, least, self.labels)
 
     def probable(
         self, scoring: Scoring | None = None, shots: int = 0, style: str | None = None, *, lone: bool = False

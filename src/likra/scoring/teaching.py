@@ -192,6 +192,11 @@ class Teaching:
                 "was repeated without each fold)"
             )
             told.append(f"{how}: {change.words}.")
+        if any(change.difference.value < 0 and not change.is_worse for change in self.lost):
+            told.append(
+                "On the old records they do worse, though with so few it may be chance. With a few hundred records in "
+                "all, `likra tune` on the old ones and the corrections together is the careful way."
+            )
         if not self.lost:
             told.append(f"It is not known what was lost on the old records: {self.why_not}.")
         told.append(

@@ -154,9 +154,12 @@ def create_app(
         )
 
     # Other servers of this form answer at the other two paths.
-    @app.post("/v1/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
-    @app.post("/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
-    @app.post("/inference/v1/systemone", openapi_extra=DECISION_BODY, responses=_REFUSALS, dependencies=secured)
+    of_decisions: dict[str, Any] = {"openapi_extra": DECISION_BODY, "response_model_exclude_unset": True}
+    of_decisions |= {"responses": _REFUSALS, "dependencies": secured}
+
+    @app.post("/v1/systemone", **of_decisions)
+    @app.post("/systemone", **of_decisions)
+    @app.post("/inference/v1/systemone", **of_decisions)
     async def decide(http: Request) -> DecisionResponse:
         """Answer typed questions about a state, in the form of decision models."""
         if "json" not in http.headers.get("content-type", ""):

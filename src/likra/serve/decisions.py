@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from likra.data.canonical import canonical, is_whole
+from likra.data.canonical import is_whole, same_texts
 from likra.data.decisions import Decision, read_decision, state_text, worded
 from likra.data.few_shot import checked
 from likra.data.question import Question
+from likra.data.sources.loading import learned_columns
+from likra.data.sources.source import Columns
 from likra.errors import InputError
 from likra.likra import Likra
 from likra.scoring.calibration import softmax
@@ -122,7 +124,23 @@ def answers(request: DecisionRequest, likra: Likra, table: Likelihoods) -> dict[
             of[candidate.text] = plain if sure is None else sure
         probabilities = {own: of[option] for own, option in zip(asked.names, asked.decision.options, strict=True)}
         found[name] = _answer(asked, probabilities) | {"calibrated": calibrated, "as_learned": as_learned}
+        if (columns := learned_columns(likra.training)) and not as_learned:
+            found[name]["note"] = _not_as_learned(asked.decision, columns)
     return found
+
+
+def _not_as_learned(decision: Decision, columns: Columns) -> str:
+    """What is to be known of an answer of heads that learned a table and are asked otherwise."""
+    if decision.type == "choice" and same_texts(decision.options, columns.labels):
+        return (
+            f"these heads learned to read a text alone; send it as the state, or as an object with the field "
+            f"{columns.text!r} and no other"
+        )
+    shown = ", ".join(columns.labels[:10]) + (", ..." if len(columns.labels) > 10 else "")
+    return (
+        f"these heads learned one question, a choice between {shown}; what they say of another may mean little, and is "
+        "not calibrated"
+    )
 
 
 def _answer(asked: Asked, probabilities: Mapping[str, float]) -> dict[str, Any]:
@@ -141,13 +159,10 @@ def _answer(asked: Asked, probabilities: Mapping[str, float]) -> dict[str, Any]:
 
 def _as_learned(state: Any, decision: Decision, likra: Likra) -> Question | None:
     """A question about the labels that heads learned from a table, worded as there: by the text alone."""
-    columns = likra.training.get("columns")
-    if not columns or decision.type != "choice":
+    columns = learned_columns(likra.training)
+    if columns is None or decision.type != "choice" or not same_texts(decision.options, columns.labels):
         return None
-    if {*map(canonical, decision.options)} != {*map(canonical, columns["labels"])}:
-        return None
-    field = columns["text"]
-    own = state[field] if isinstance(state, Mapping) and [*state] == [field] else state
+    own = state[columns.text] if isinstance(state, Mapping) and [*state] == [columns.text] else state
     if not isinstance(own, str):
         return None
     return Question("question", own.strip(), decision.options, state=own.strip())

@@ -246,6 +246,7 @@ class _Answer(BaseModel):
         description="Whether it was asked as heads learned it from a table: by the text alone. Instructions and "
         "descriptions were not read then."
     )
+    note: str | None = Field(None, description="What is to be known of an answer that the heads were not taught.")
 
 
 class NoulAnswer(_Answer):

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from likra.data.canonical import canonical
 from likra.data.negatives import negatives
-from likra.data.overlap import overlaps, shared, sketch
+from likra.data.overlap import known, overlaps, shared, sketch
 from likra.data.question import Example, Question
 from likra.data.sources import Source, right_answers
 from likra.data.templates import Prompter
@@ -15,7 +15,7 @@ from likra.scoring.controls import Answers
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE
 from likra.training.dataset import drawn, drawn_examples
 
-_NEARLY_ALL, _GOOD_PART = 0.9, 0.1  # shares of questions, see `trained_by`
+_NEARLY_ALL, _GOOD_PART = 0.9, 0.5  # shares of questions, see `trained_by`
 
 
 def remarks(
@@ -35,11 +35,14 @@ def remarks(
             f"{source.style!r} (`likra data` shows it)"
         )
     if "asked" in facts:
-        seen = overlaps(facts["asked"], source.items(split)[:limit])
+        items = source.items(split)[:limit]
+        seen, exact = known(facts["asked"], items)
+        some = f"{'' if exact else 'at least '}{seen} of these {len(items)}" if seen else ""
     else:  # adapters of before it was kept
-        seen = (split or source.default_split) in ("train", "all") and facts.get("data") == source.name
-    if seen:
-        found.append("these heads were trained on some of the questions judged here")
+        own = (split or source.default_split) in ("train", "all") and facts.get("data") == source.name
+        some = "some of these" if own else ""
+    if some:
+        found.append(f"these heads were trained on {some} questions; leave them out for an honest figure")
     return found
 
 
@@ -81,8 +84,8 @@ def _check_not_all(facts: Mapping[str, Any], source: Source) -> None:
 def trained_by(facts: Mapping[str, Any], source: Source) -> bool:
     """Whether adapters were trained on a source, by the sketch of what they were asked.
 
-    They were if it has nearly all that they learned from, or if they learned from a good part of it. Otherwise a source
-    that has some of the same questions is another one; `remarks` names these.
+    They were if it has nearly all that they learned from, or if they learned half of it. Otherwise a source that has
+    some of the same questions is another one; `remarks` counts these.
     """
     if "asked" not in facts:  # adapters of before it was kept
         return facts.get("data") == source.name

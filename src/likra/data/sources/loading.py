@@ -85,6 +85,12 @@ def learned_columns(facts: Mapping[str, Any]) -> Columns | None:
     return Columns(**columns | {"labels": tuple(columns["labels"])}) if columns else None
 
 
+def learned_labels(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels of the table that adapters learned; empty where they learned none. Argument as above."""
+    columns = learned_columns(facts)
+    return columns.labels if columns else ()
+
+
 def _loaded(
     source: "str | Path | Iterable[Any]", style: str | None, columns: Columns | None, only_where_they_fit: bool = False
 ) -> Source:

@@ -1,5 +1,6 @@
 """A table of texts and labels: each text is a question whose choices are all labels."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,7 @@ def table_form(name: str, records: Sequence[Located], columns: Columns) -> tuple
             differ only by case; or a record has a label that is not among the given ones.
     """
     found: dict[str, str] = {}
+    times = Counter[str]()
     for where, _, record in records:
         for field in columns.names:
             if field not in record:
@@ -48,8 +50,9 @@ def table_form(name: str, records: Sequence[Located], columns: Columns) -> tuple
                 f"{_listed(columns.labels)}; correct it, or train on data that has it."
             )
         found.setdefault(label, where)
+        times[label] += 1
     if not columns.labels and records:
-        _check(name, columns.label, found, len(records))
+        _check(name, columns.label, found, times, len(records))
         columns = replace(columns, labels=tuple(sorted(found)))
     choices = columns.labels
 
@@ -100,7 +103,7 @@ def _label(record: Record, field: str, where: str) -> str | None:
     return canonical(value) if number is None else str(number)
 
 
-def _check(name: str, field: str, found: dict[str, str], records: int) -> None:
+def _check(name: str, field: str, found: dict[str, str], times: Counter[str], records: int) -> None:
     """Refuse a column that holds no labels."""
     if len(found) < 2:
         what = f"has the value {next(iter(found))!r} alone" if found else "is empty throughout"
@@ -111,11 +114,14 @@ def _check(name: str, field: str, found: dict[str, str], records: int) -> None:
             f"({MOST_LABELS} at most, and half as many as records); name the field of the labels."
         )
     folded: dict[str, str] = {}
-    for label, where in found.items():
+    for label in found:
         other = folded.setdefault(label.casefold(), label)
         if other != label:
+            rare, often = sorted((label, other), key=lambda one: times[one])
+            there = found[often].removeprefix(f"{found[rare].rpartition(', ')[0]}, ")
             raise InputError(
-                f"{where}: field {field!r} is {label!r}, and elsewhere {other!r}; write a label in one way."
+                f"{found[rare]}: field {field!r} is {rare!r}, and elsewhere {often!r} ({there}); write a label in "
+                "one way."
             )
 
 
