@@ -12,6 +12,10 @@ class InputError(LikraError, ValueError):
     """
 
 
+class UnknownForm(InputError):
+    """A record of none of the forms of data that likra reads."""
+
+
 class StateError(LikraError, RuntimeError):
     """A call that an object cannot answer in its present state, such as a score before training."""
 

@@ -112,7 +112,7 @@ def test_texts_of_a_table_that_was_learned(tmp_path: Path) -> None:
     assert [q.choices for q in asked(OWN, learned=LEARNED)] == [("ice", "fire")]  # another form
     with pytest.raises(InputError, match=r"record 1: has no field 'ticket'; its fields are message\."):
         asked({"ticket": "Prices?"}, {"message": "Prices?"}, learned=LEARNED)
-    with pytest.raises(InputError, match=r"of no known form. It has the fields message\..*--text names"):
+    with pytest.raises(InputError, match=r"lacks the field of texts .* \('ticket'\).*has the fields message; .*--text"):
         asked({"message": "Prices?"}, learned=LEARNED)
     with pytest.raises(InputError, match="learned no table"):
         asked({"message": "Prices?"}, text="message")

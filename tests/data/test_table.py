@@ -128,6 +128,10 @@ def test_heads_keep_fields_and_labels(tokenizer: Any, tmp_path: Path) -> None:
     renamed = table(tmp_path / "renamed.csv", [{"t": row["ticket"], "y": row["team"]} for row in ROWS[:2]])
     other = load_for(renamed, likra.training, text="t", label="y")
     assert other.split("all")[0].choices == ("billing", "shipping", "technical")
+    with pytest.raises(
+        InputError, match=r"lacks a field that .* \('ticket', 'team'\).* the fields t, y; .*--text FIELD --label"
+    ):
+        load_for(renamed, likra.training)
     loaded = with_labels(load(renamed, text="t", label="y"), likra.training["columns"]["labels"])
     assert loaded == other
     # Data of another form is read in its own.

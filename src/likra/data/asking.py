@@ -17,7 +17,7 @@ from likra.data.sources.memory import NAME
 from likra.data.sources.source import Columns
 from likra.data.sources.table import TABLE
 from likra.data.templates import Chat, template
-from likra.errors import InputError
+from likra.errors import InputError, UnknownForm
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Asked:
         for where, _, record in located_records(self.source, columns.names if columns else ()):
             if first is None:
                 texts = columns and (self.text or _is_text(record, columns))
-                first = _table(columns) if columns and texts else recognise(record, where, answered=False)
+                first = _table(columns) if columns and texts else self._recognised(record, where)
                 known = {frozenset(record): first}
             form = first if first.name == TABLE else known.get(frozenset(record))
             if form is None or not form.fits(record, answered=False):
@@ -78,6 +78,19 @@ class Asked:
             if form.name != first.name:
                 raise InputError(f"{where}: is of the form {form.name}, but the records before it are {first.name}.")
             yield [replace(question, where=where) for question in self._questions(form, record, where)]
+
+    def _recognised(self, record: Record, where: str) -> Form:
+        """The form of the first record."""
+        try:
+            return recognise(record, where, answered=False)
+        except UnknownForm:
+            if self.learned is None:
+                raise
+            raise InputError(
+                f"{where}: lacks the field of texts that these heads learned ({self.learned.text!r}), and is of no "
+                f"other known form. It has the fields {', '.join(map(str, record))}; name that of its texts: "
+                "--text FIELD (text= in Python)."
+            ) from None
 
     def _questions(self, form: Form, record: Record, where: str) -> list[Question]:
         """What a record asks, as its form reads it; errors name the record."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from likra.data.forms.form import FORMS, Form, Record
 from likra.data.forms.unread_fields import looks_like_choices, looks_like_passage
-from likra.errors import InputError
+from likra.errors import UnknownForm
 
 #: Fields that are read in records of several forms, beside those that the forms name.
 _MORE = {"id", "ind", "qID", "idx", "UID", "pairID", "labels", "group", "split", *"CDEFGHIJ"}
@@ -35,7 +35,7 @@ _TABLE = " Of a table of texts and labels name the two fields: --text FIELD --la
 
 
 def recognise(record: Record, where: str, answered: bool = True) -> Form:
-    """The form of a record, or InputError naming the fields it has and the forms there are.
+    """The form of a record, or UnknownForm naming the fields it has and the forms there are.
 
     Args:
         record: The record.
@@ -54,14 +54,14 @@ def recognise(record: Record, where: str, answered: bool = True) -> Form:
     has_fields = f"{where}: of no known form. It has the fields {', '.join(map(str, record))}."
     if not answered:
         known = "; ".join(f"{form.name} ({', '.join(form.lacks({}, answered))})" for form in FORMS)
-        raise InputError(
+        raise UnknownForm(
             f"{has_fields}{nearest} Known forms: {known}; or, for heads that learned a table of texts and labels, its "
             "texts, whose field --text names (text= in Python)."
         )
     hint = next((f" {hint}" for fields, hint in _HINTS if all(field in record for field in fields)), nearest)
     known = "; ".join(f"{form.name} ({', '.join(form.fields)})" for form in FORMS)
     hint = hint or _TABLE
-    raise InputError(
+    raise UnknownForm(
         f"{has_fields}{hint} Known forms: {known}; or a table of texts and labels, whose two fields --text and --label "
         "name (text= and label= in Python)."
     )

@@ -17,7 +17,7 @@ from likra.data.sources.source import Columns, Source
 from likra.data.sources.splits import split_of
 from likra.data.sources.table import table_form
 from likra.data.templates import template
-from likra.errors import InputError
+from likra.errors import InputError, UnknownForm
 from likra.utils.embedded import embedded_questions
 
 logger = logging.getLogger(__name__)
@@ -131,7 +131,15 @@ def _load(
         return collect(name, found)
     records = list(found)
     if only_where_they_fit and not all(columns.fit(record) for _, _, record in records):
-        return collect(name, records)
+        try:
+            return collect(name, records)
+        except UnknownForm:
+            where, record = next((where, record) for where, _, record in records if not columns.fit(record))
+            raise InputError(
+                f"{where}: lacks a field that these heads learned ({columns.text!r}, {columns.label!r}), and is of no "
+                f"other known form. It has the fields {', '.join(map(str, record))}; name those of its texts and "
+                "labels: --text FIELD --label FIELD (text= and label= in Python)."
+            ) from None
     form, columns = table_form(name, records, columns)
     return replace(collect(name, records, form), columns=columns)
 
