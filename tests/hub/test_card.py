@@ -249,6 +249,15 @@ def test_metadata_names_base_and_data_of_the_hub(heads: Path, tmp_path: Path) ->
     assert "https://huggingface.co/someone/base" in page(card)
 
 
+def test_heads_of_a_table_are_asked_about_all_of_its_labels(heads: Path) -> None:
+    manifest = read_manifest(heads)
+    manifest["training"]["columns"] = {"text": "ticket", "label": "team", "labels": ["sales", "web & apps", "bills"]}
+    card = model_card(heads, manifest)
+    page(card)
+    [command] = [line for line in "\n".join(blocks(card, "bash")).splitlines() if line.startswith("likra score")]
+    assert "--choice sales --choice 'web & apps' --choice bills" in command and "ticket" in command
+
+
 def test_adapters_that_were_trained_elsewhere_have_no_recipe(heads: Path, model_folder: Path, tmp_path: Path) -> None:
     likra = Likra.from_adapters(str(model_folder), negative=heads / "negative")
     likra.save_pretrained(tmp_path / "other")

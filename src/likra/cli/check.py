@@ -66,8 +66,8 @@ def check(
     record = saved.calibration
     if record is None or record.automation is None:
         raise InputError(
-            f"{heads}: keeps no threshold to check; choose one first: `likra calibrate {heads} --data FILE "
-            "--error-budget 0.05`."
+            f"{heads}: keeps no threshold to check; choose one first, by records that did not train these heads: "
+            f"`likra calibrate {heads} --data FILE --error-budget 0.05`; or tune again with --error-budget."
         )
     if record.automation.average is None:
         raise InputError(

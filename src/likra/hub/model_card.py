@@ -15,6 +15,7 @@ from likra.data.conversation import Conversation
 from likra.data.negatives import NEGATIVE_KINDS
 from likra.data.question import Question
 from likra.data.sources import HUB
+from likra.data.sources.loading import learned_columns
 from likra.data.templates import template, word
 from likra.errors import InputError
 from likra.hub.calibration_file import read_calibration
@@ -84,7 +85,10 @@ def model_card(
     evaluations = read_evaluations(folder)
     base, style, training = manifest["base"], manifest["prompt"]["style"], manifest["training"]
     where = repository or str(at or folder)
-    question, choices = _embedded_example(base["name"]) or template(style).example
+    columns = learned_columns(training)
+    # Heads of a table answer between its labels, all of them.
+    of_table = (f"A new {columns.text}", columns.labels) if columns else None
+    question, choices = of_table or _embedded_example(base["name"]) or template(style).example
     worded = [word(style, Question("example", question, choices), place) for place in range(len(choices))]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("likra.hub"),
