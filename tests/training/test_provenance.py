@@ -123,6 +123,10 @@ def test_a_sketch_of_many_knows_how_much_of_a_source_it_has() -> None:
     assert of_learned == pytest.approx(0.5, abs=0.1) and of_source == pytest.approx(0.5, abs=0.15)
 
 
+def learned_elsewhere() -> list[Example]:
+    return [Example(f"Which metal, number {n}?", " iron", n % 2 == 0) for n in range(40)]
+
+
 def test_a_calibration_takes_all_of_other_data_and_of_its_own_what_was_left_over() -> None:
     examples = [Example(f"Which gas, number {n}?", " oxygen", n % 2 == 0) for n in range(40)]
     source = Source(
@@ -134,6 +138,9 @@ def test_a_calibration_takes_all_of_other_data_and_of_its_own_what_was_left_over
     )
     found, split, place = held_out({}, source, None, 0)
     assert found.items(split) == [*examples] and place == "all"
+    # Another source, of which the heads know a part: that is left out.
+    found, split, place = held_out({"asked": sketch([*examples[:9], *learned_elsewhere()])}, source, None, 0)
+    assert found.items(split) == examples[9:] and place == "all"
     drawn = drawn_examples(examples[:36], ["positive", "negative"], 5, 3)
     assert [one.right for one in drawn] == [True] * 5 + [False] * 5
     facts = {"asked": sketch(drawn), "limit": 5, "examples": {"positive": 5, "negative": 5}}

@@ -2,9 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import TypeVar
 
 from likra.data.canonical import canonical
 from likra.data.question import Example, Question, what_is_asked
+
+Item = TypeVar("Item", Question, Example)
 
 #: Digests in a sketch. It shows every overlap of up to so many questions, and large overlaps of more.
 KEPT = 256
@@ -66,6 +69,17 @@ def known(kept: str, items: Sequence[Question] | Sequence[Example]) -> tuple[int
     """
     own = {*kept.split()}
     return sum(digest(item) in own for item in items), len(own) < KEPT
+
+
+def unknown(kept: str, items: Sequence[Item]) -> list[Item]:
+    """Those of these that a sketch does not show to be among its questions.
+
+    >>> gas, metal = Question("1", "Which gas?", ("oxygen",)), Question("2", "Which metal?", ("iron",))
+    >>> [question.id for question in unknown(sketch([gas]), [gas, metal])]
+    ['2']
+    """
+    own = {*kept.split()}
+    return [item for item in items if digest(item) not in own]
 
 
 def overlaps(kept: str, items: Sequence[Question] | Sequence[Example]) -> bool:

@@ -55,7 +55,7 @@ class Gate:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message["headers"], (_REQUEST_ID, request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id.encode())]
                 self._metrics.requests.labels(path, message["status"]).inc()
             await send(message)
 

@@ -1,12 +1,13 @@
 """What must be known of adapters' training by whoever evaluates or calibrates them."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 from likra.data.canonical import canonical
 from likra.data.negatives import negatives
-from likra.data.overlap import known, overlaps, shared, sketch
+from likra.data.overlap import known, overlaps, shared, sketch, unknown
 from likra.data.question import Example, Question
 from likra.data.sources import Source, right_answers
 from likra.data.templates import Prompter
@@ -14,6 +15,8 @@ from likra.errors import InputError
 from likra.scoring.controls import Answers
 from likra.scoring.likelihoods import NEGATIVE, POSITIVE
 from likra.training.dataset import drawn, drawn_examples
+
+logger = logging.getLogger(__name__)
 
 _NEARLY_ALL, _GOOD_PART = 0.9, 0.5  # shares of questions, see `trained_by`
 
@@ -100,7 +103,8 @@ def held_out(facts: Mapping[str, Any], source: Source, split: str | None, seed: 
         facts: What the adapters were trained on.
         source: Where the questions come from.
         split: The split; default: validation. Where there is none, it is all of the source if that names no splits and
-            did not train the adapters, else what training with a `limit` left over.
+            did not train the adapters (but for what they are known to have learned of it), else what training with a
+            `limit` left over.
         seed: Of the training.
 
     Returns:
@@ -111,7 +115,7 @@ def held_out(facts: Mapping[str, Any], source: Source, split: str | None, seed: 
     """
     if split is None and source.hashed:
         if not trained_by(facts, source):
-            split = "all"
+            split, source = "all", _without_known(facts, source)
         else:
             _check_not_all(facts, source)
     place = split = split or "validation"
@@ -125,6 +129,17 @@ def held_out(facts: Mapping[str, Any], source: Source, split: str | None, seed: 
     if left is not None:
         source = replace(source, questions={**source.questions, split: cast(list[Question], left)})
     return source, split, place
+
+
+def _without_known(facts: Mapping[str, Any], source: Source) -> Source:
+    """A source without what adapters are known to have learned of it."""
+    kept = str(facts.get("asked", ""))
+    questions = {name: unknown(kept, some) for name, some in source.questions.items()}
+    examples = {name: unknown(kept, some) for name, some in source.examples.items()}
+    found = replace(source, questions=questions, examples=examples)
+    if left_out := len(source.items("all")) - len(found.items("all")):
+        logger.warning("%s: %d of its records trained these heads and are left out.", source.name, left_out)
+    return found
 
 
 def left_over(facts: Mapping[str, Any], source: Source, seed: int) -> list[Question] | list[Example]:
