@@ -74,7 +74,13 @@ def test_too_few_steps(count: int, sentence: str | None) -> None:
     found = said([{"question": f"Q{n}?", "choices": ["a", "b"], "answer": 0} for n in range(count)])
     assert [one.startswith(sentence or "") for one in found] == ([] if sentence is None else [True])
     if count == 3:
-        assert "(--epochs 20 --lr 1e-3)" in found[0]
+        assert "try --lr 3e-4 --epochs 3." in found[0]
+
+
+def test_texts_with_labels_want_more_steps(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8")
+    assert "try --lr 1e-3 --epochs 5." in invoke("data", path, "--text", "text", "--label", "label").stderr
 
 
 def test_the_command_prints_them_and_loads_no_torch(tmp_path: Path) -> None:
@@ -82,4 +88,4 @@ def test_the_command_prints_them_and_loads_no_torch(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(one) + "\n" for one in pairs("Offline?", "Sure", "No", 8)), encoding="utf-8")
     shown = invoke("data", path)
     assert shown.exit_code == 0
-    assert "likra: note: 16 of 16 completions are glued" in shown.stderr and "(--epochs 20 --lr 1e-3)" in shown.stderr
+    assert "likra: note: 16 of 16 completions are glued" in shown.stderr and "try --lr 3e-4 --epochs 3." in shown.stderr
