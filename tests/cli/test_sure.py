@@ -1,5 +1,6 @@
 """Probabilities, from `likra calibrate` to an answer that is withheld."""
 
+import dataclasses
 import json
 import random
 import shutil
@@ -165,3 +166,15 @@ def test_writing_from_the_command_line(heads: Path, data: Path, tmp_path: Path, 
     assert "not empty" in bad("merge", heads, "--out", tmp_path / "merged")
     assert "not empty" in bad("distill", heads, "--data", data, "--out", tmp_path / "merged")
     assert "shorten one of them" in bad("generate", heads, "--prompt", "?", "--max-tokens", "4000")
+
+
+def test_what_the_heads_know_of_another_file_is_left_out_and_said_once(
+    own: Path, questions: list[Question], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    new = [dataclasses.replace(question, id=f"n{question.id}", text=f"Now, {question.text}") for question in questions]
+    file = write_questions(tmp_path / "file.jsonl", [*questions[:3], *new])
+    result = invoke("calibrate", own, "--data", file, "--method", "plain")
+    assert result.exit_code == 0 and f"{len(new)} questions of all" in result.output, result.output
+    said = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert said == [f"{file}: 3 of its records trained these heads and are left out."]
+    assert "these heads were trained on" not in result.output

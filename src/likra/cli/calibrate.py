@@ -85,7 +85,7 @@ def calibrate(
     for remark in remarks(likra.training, likra.style, on, own, limit):
         options.note(remark)
     fitted = likra.calibrate(
-        source,
+        on if place == "all" else source,  # what is left out of all is said once
         method=method,
         error_budget=error_budget,
         split=split,

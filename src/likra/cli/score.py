@@ -97,17 +97,17 @@ def score(
     if question is None or not choice:
         raise InputError("give --question and a --choice for each candidate, or --data and --out for a file of them.")
     from likra.data.canonical import same_texts
-    from likra.data.sources.loading import learned_labels
+    from likra.data.sources.loading import learned_columns
 
     likra = how.open(heads)
     if template and template != likra.style:
         options.note(f"these heads learned prompts of the template {likra.style!r}, and are asked in {template!r}")
     likra.style = template or likra.style
-    labels = learned_labels(likra.training)
-    if labels and not same_texts(choice, labels):
+    columns = learned_columns(likra.training)
+    if columns and not same_texts(choice, columns.labels):
         options.note(
-            f"these heads learned to choose between {', '.join(labels[:10])}, all of them: between others "
-            "their scores may mean little, and no probability is given"
+            f"these heads learned to choose between {columns.listed}, all of them: between others their scores "
+            "may mean little, and no probability is given"
         )
     ranked = likra.rank(question, choice, scoring=scoring, runtime=options.runtime(memory).quiet())
     if json:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from likra.data.canonical import canonical
 from likra.data.question import Example, Question, what_is_asked
 
-Item = TypeVar("Item", Question, Example)
+Item = TypeVar("Item", bound=Question | Example)
 
 #: Digests in a sketch. It shows every overlap of up to so many questions, and large overlaps of more.
 KEPT = 256
@@ -58,17 +58,6 @@ def shared(kept: str, items: Sequence[Question] | Sequence[Example]) -> tuple[fl
         others = {one for one in others if one <= max(own)}
     both = len(own & others)
     return (both / len(own), both / len(others)) if own and others else (0.0, 0.0)
-
-
-def known(kept: str, items: Sequence[Question] | Sequence[Example]) -> tuple[int, bool]:
-    """How many of these a sketch shows to be among its questions, and whether that is all of them.
-
-    >>> gas, metal = Question("1", "Which gas?", ("oxygen",)), Question("2", "Which metal?", ("iron",))
-    >>> known(sketch([gas]), [gas, metal, gas])
-    (2, True)
-    """
-    own = {*kept.split()}
-    return sum(digest(item) in own for item in items), len(own) < KEPT
 
 
 def unknown(kept: str, items: Sequence[Item]) -> list[Item]:

@@ -113,10 +113,11 @@ class DecisionRequest:
 def answers(request: DecisionRequest, likra: Likra, table: Likelihoods) -> dict[str, dict[str, Any]]:
     """The answer to each question of a request, from the table of its questions."""
     found: dict[str, dict[str, Any]] = {}
+    columns = learned_columns(likra.training)
     for (name, asked), candidates in zip(request.asked.items(), likra.candidates(table), strict=True):
         as_learned = _as_learned(request.state, asked.decision, likra) is not None
         # What was fitted to a table's labels says nothing of another question.
-        calibrated = likra.probable() is not None and (as_learned or not likra.training.get("columns"))
+        calibrated = likra.probable() is not None and (as_learned or columns is None)
         plain_C = softmax(np.array([[candidate.score for candidate in candidates]]))[0].tolist()
         of = {}
         for candidate, plain in zip(candidates, plain_C, strict=True):
@@ -124,7 +125,7 @@ def answers(request: DecisionRequest, likra: Likra, table: Likelihoods) -> dict[
             of[candidate.text] = plain if sure is None else sure
         probabilities = {own: of[option] for own, option in zip(asked.names, asked.decision.options, strict=True)}
         found[name] = _answer(asked, probabilities) | {"calibrated": calibrated, "as_learned": as_learned}
-        if (columns := learned_columns(likra.training)) and not as_learned:
+        if columns and not as_learned:
             found[name]["note"] = _not_as_learned(asked.decision, columns)
     return found
 
@@ -136,10 +137,9 @@ def _not_as_learned(decision: Decision, columns: Columns) -> str:
             f"these heads learned to read a text alone; send it as the state, or as an object with the field "
             f"{columns.text!r} and no other"
         )
-    shown = ", ".join(columns.labels[:10]) + (", ..." if len(columns.labels) > 10 else "")
     return (
-        f"these heads learned one question, a choice between {shown}; what they say of another may mean little, and is "
-        "not calibrated"
+        f"these heads learned one question, a choice between {columns.listed}; what they say of another may mean "
+        "little, and is not calibrated"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from likra.data.canonical import canonical
 from likra.data.negatives import negatives
-from likra.data.overlap import known, overlaps, shared, sketch, unknown
+from likra.data.overlap import KEPT, overlaps, shared, sketch, unknown
 from likra.data.question import Example, Question
 from likra.data.sources import Source, right_answers
 from likra.data.templates import Prompter
@@ -39,8 +39,9 @@ def remarks(
         )
     if "asked" in facts:
         items = source.items(split)[:limit]
-        seen, exact = known(facts["asked"], items)
-        some = f"{'' if exact else 'at least '}{seen} of these {len(items)}" if seen else ""
+        seen = len(items) - len(unknown(facts["asked"], items))
+        least = "at least " if len(facts["asked"].split()) == KEPT else ""
+        some = f"{least}{seen} of these {len(items)}" if seen else ""
     else:  # adapters of before it was kept
         own = (split or source.default_split) in ("train", "all") and facts.get("data") == source.name
         some = "some of these" if own else ""

@@ -34,6 +34,12 @@ class Columns:
         """The two fields."""
         return self.text, self.label
 
+    @property
+    def listed(self) -> str:
+        """The labels, for messages."""
+        shown = ", ".join(self.labels[:10])
+        return shown if len(self.labels) <= 10 else f"{shown}, ... ({len(self.labels)} in all)"
+
     def fit(self, record: Record) -> bool:
         """Whether a record has both fields."""
         return all(name in record for name in self.names)

@@ -47,7 +47,7 @@ def table_form(name: str, records: Sequence[Located], columns: Columns) -> tuple
         if columns.labels and label not in columns.labels:
             raise InputError(
                 f"{where}: field {columns.label!r} is {label!r}, which is not among the labels "
-                f"{_listed(columns.labels)}; correct it, or train on data that has it."
+                f"{columns.listed}; correct it, or train on data that has it."
             )
         found.setdefault(label, where)
         times[label] += 1
@@ -84,7 +84,7 @@ def _among(question: Question, columns: Columns) -> Question:
     label = question.choices[question.answer] if question.answer is not None else None
     if label is not None and label not in labels:
         raise InputError(
-            f"{question.name}: field {columns.label!r} is {label!r}, which is not among the labels {_listed(labels)} "
+            f"{question.name}: field {columns.label!r} is {label!r}, which is not among the labels {columns.listed} "
             "that these heads learned; correct it, or train on data that has it."
         )
     return replace(question, choices=labels, answer=None if label is None else labels.index(label))
@@ -123,8 +123,3 @@ def _check(name: str, field: str, found: dict[str, str], times: Counter[str], re
                 f"{found[rare]}: field {field!r} is {rare!r}, and elsewhere {often!r} ({there}); write a label in "
                 "one way."
             )
-
-
-def _listed(labels: Sequence[str]) -> str:
-    shown = ", ".join(labels[:10])
-    return shown if len(labels) <= 10 else f"{shown}, ... ({len(labels)} in all)"
