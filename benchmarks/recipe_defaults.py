@@ -2,9 +2,11 @@
 
     python benchmarks/recipe_defaults.py
     python benchmarks/recipe_defaults.py --model MODEL --data FOLDER --seeds 3 --out FOLDER
+    python benchmarks/recipe_defaults.py --model MODEL --data tickets.csv --text ticket --label team
 
 Accuracy of Likra and SFT at every size, learning rate and number of epochs, with 95% intervals over seeds and questions
-(the crossed bootstrap), and what each recipe costs against the best of its size, paired.
+(the crossed bootstrap), and what each recipe costs against the best of its size, paired. *Default* marks what
+`likra train` takes for as many records of this kind.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from likra.lab.world import WORLD
 from likra.scoring.bootstrap import estimate
 from likra.scoring.likelihoods import Floats
 from likra.training.config import TrainingConfig
+from likra.training.recipe import suited
 
 import common
 
@@ -38,9 +41,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=WORLD, help="a pretrained model (a folder, a GGUF file)")
     parser.add_argument("--data", default=WORLD, help="a source of questions, as `likra train --data` takes it")
+    parser.add_argument("--text", help="the column of the texts, where the data is a table")
+    parser.add_argument("--label", help="the column of their labels")
     parser.add_argument("--sizes", default="32,128,512")
     parser.add_argument("--lr", default="1e-4,3e-4,1e-3")
-    parser.add_argument("--epochs", default="1,3,5")
+    parser.add_argument("--epochs", default="1,2,3,5")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--limit", type=int, default=500, help="test questions at most")
     parser.add_argument("--out", type=Path, help="keep finished jobs here, and go on from them")
@@ -49,7 +54,9 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     sizes, epochs = ([int(one) for one in text.split(",")] for text in (options.sizes, options.epochs))
     rates = [float(rate) for rate in options.lr.split(",")]
-    task, store = Task(options.model, options.data, limit=options.limit), Store(options.out or common.scratch())
+    columns = (options.text, options.label) if options.text else None
+    task = Task(options.model, options.data, limit=options.limit, columns=columns)
+    store = Store(options.out or common.scratch())
     plan = Plan((task,), seeds=tuple(range(options.seeds)))
     print(
         f"{common.machine()}; {Path(options.model).name} on {Path(options.data).name}, {options.seeds} seeds, "
@@ -68,11 +75,21 @@ def main() -> None:
             outcome = Outcome(own, store, task, [jobs])
             for number in epochs:
                 found[rate, number] = outcome.means("likra", number), outcome.means("sft", number)
+        default = vars(suited(task.drawn(size, 0), TrainingConfig()))
         best = max(found, key=lambda recipe: found[recipe][0][0])
         for (rate, number), (likra_R, sft_R) in found.items():
             steps = TrainingConfig(num_train_epochs=number).steps(size)
             behind = "best" if (rate, number) == best else percent(likra_R - found[best][0], "+")
-            shown = [size, f"{rate:g}", number, steps, percent(likra_R), behind, percent(sft_R)]
+            named = {"learning_rate": rate, "num_train_epochs": number}.items() <= default.items()
+            shown = [
+                size,
+                f"{rate:g}",
+                f"{number}{' (default)' * named}",
+                steps,
+                percent(likra_R),
+                behind,
+                percent(sft_R),
+            ]
             print(f"| {' | '.join(map(str, shown))} |", flush=True)
         base_R = outcome.means("base", epochs[0])
         print(f"| {size} | base | | | {percent(np.asarray(base_R))} | | |", flush=True)

@@ -1,13 +1,14 @@
 """Corrections of another topic: what heads gain on it, and lose on the topic of before, with and without a replay.
 
     python benchmarks/teach.py --out FOLDER
+    python benchmarks/teach.py --new 16 --lr 3e-4 --out FOLDER
     python benchmarks/teach.py --model MODEL --data arc-paper:FOLDER --no-folds --out FOLDER
 
 The questions of a source are of an old topic, or of a new one, by a regular expression that they match (`--topic`).
-Heads learn some of the old topic; then `likra teach` teaches them as many of the new one, once without and once with a
-replay of the old ones. Beside them stand heads that learned both at once. All are judged on held-out questions of both
-topics, the same for all seeds; beside that stands what `teach` itself said, by cross-validation. The recipe is the
-first that `likra tune` tries.
+Heads learn some of the old topic; then `likra teach` teaches them as many of the new one, or `--new`, once without,
+once with a replay of as many of the old ones, and, where the new ones are fewer, once with a replay of all. Beside them
+stand heads that learned both at once. All are judged on held-out questions of both topics, the same for all seeds;
+beside that stands what `teach` itself said, by cross-validation. The recipe is the first that `likra tune` tries.
 
 A seed draws its own records, wrong answers, order and first weights. Each seed is kept in `--out` as soon as it is
 done; the same command goes on from there. Intervals of a seed are paired over questions, those of the mean are of the
@@ -52,7 +53,12 @@ TOPICS = {
     r"ecosystems?|habitats?|predators?|food (?:chain|web)|photosynthesis|bacteria|disease|birds?|fish|insects?|"
     r"humans?)\b",
 }
-VARIANTS = {"without": "without replay", "with": "with replay", "both": "both at once"}
+VARIANTS = {
+    "without": "without replay",
+    "with": "with replay",
+    "all": "with replay of all",
+    "both": "both at once",
+}
 Found = dict[str, Any]
 
 
@@ -79,7 +85,8 @@ def run(base: Base, options: argparse.Namespace, seed: int) -> Found:
     """Credits of the judged questions, by topic, and what `teach` said."""
     pools, judged = by_topic(options)
     rng = random.Random(seed)
-    old, new = (rng.sample(pool, options.records) for pool in pools)
+    old, new = (rng.sample(pool, count) for pool, count in zip(pools, (options.records, options.new), strict=True))
+    replays = {"without": 0, "with": options.new, "all": options.records}
     config = TrainingConfig(learning_rate=options.lr, num_train_epochs=options.epochs, adapt=ADAPT, seed=seed)
 
     ends: dict[str, HeadWeights] = {}
@@ -90,14 +97,14 @@ def run(base: Base, options: argparse.Namespace, seed: int) -> Found:
             ends[f"{variant}-{name}"] = {path: (a.clone(), b.clone()) for path, (a, b) in weights.items()}
 
     found: Found = {"said": {}}
-    for variant in VARIANTS:
+    for variant in variants(options):
         likra = Likra.from_base(base, training_config=config)
         if variant == "both":
             likra.fit([*old, *new], runtime=QUIET)
         else:
             likra.fit(old, keep_data=True, runtime=QUIET)
             keep("before", likra)
-            how: Found = {"replay": 0 if variant == "without" else options.records, "run": Run(runtime=QUIET)}
+            how: Found = {"replay": replays[variant], "run": Run(runtime=QUIET)}
             if options.no_folds:
                 how |= {"folds": 2, "old": judged[0][:10]}
             said = teach(likra, new, **how)
@@ -112,10 +119,15 @@ def run(base: Base, options: argparse.Namespace, seed: int) -> Found:
         stack.set_weights(name, weights, rank=config.lora.r, scaling=scaling_of(config.lora))
     tables = [score(base, stack, some, Prompter(likra.style), [BASE, *ends]) for some in judged]
     stack.remove()
-    for variant in ("before", *VARIANTS):
+    for variant in ("before", *variants(options)):
         both = [Evaluation(table, f"{variant}-positive", f"{variant}-negative") for table in tables]
         found[variant] = [one.credits["likra"].tolist() for one in both]
     return found
+
+
+def variants(options: argparse.Namespace) -> list[str]:
+    """What is tried; as many as are new are all where no more were learned."""
+    return [variant for variant in VARIANTS if variant != "all" or options.new < options.records]
 
 
 def points(value: Estimate | Found) -> str:
@@ -146,6 +158,7 @@ def main() -> None:
     parser.add_argument("--data", default=WORLD, help="a source of questions, as `likra train --data` takes it")
     parser.add_argument("--topic", help="what questions of the old topic match; default: `TOPICS`, by the data")
     parser.add_argument("--records", type=int, default=64, help="records of each topic that are learned")
+    parser.add_argument("--new", type=int, help="records of the new topic; default: as many")
     parser.add_argument("--judged", type=int, default=300, help="held-out questions of each topic, at most")
     parser.add_argument("--lr", type=float, default=RATES[0])
     parser.add_argument("--epochs", type=int, default=EPOCHS[0])
@@ -157,12 +170,13 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     options.topic = options.topic or TOPICS[WORLD if options.data == WORLD else "arc"]
+    options.new = options.new or options.records
 
     parts = common.Parts(options.out, common.settings_of(options))
     pools, judged = by_topic(options)
     print(
         f"{common.machine()}; {Path(options.model).name} on {Path(options.data).name}: {options.records} records of "
-        f"the old topic, then {options.records} of the new one, learning rate {options.lr:g}, {options.epochs} epochs; "
+        f"the old topic, then {options.new} of the new one, learning rate {options.lr:g}, {options.epochs} epochs; "
         f"drawn from {len(pools[0])} and {len(pools[1])}, judged on {len(judged[0])} and {len(judged[1])} questions\n",
         flush=True,
     )
@@ -172,9 +186,9 @@ def main() -> None:
     print(f"| {' | '.join(titles)} |\n|---|---|{'---:|' * 8}", flush=True)
     for seed in range(options.seeds):
         seeds.append(parts(f"seed-{seed}", partial(run, base, options, seed)))
-        for variant in VARIANTS:
+        for variant in variants(options):
             print(f"| {' | '.join(row(str(seed), variant, seeds[-1:]))} |", flush=True)
-    for variant in VARIANTS:
+    for variant in variants(options):
         print(f"| {' | '.join(row('mean', variant, seeds))} |")
 
 

@@ -1,6 +1,6 @@
 """Thumbs: how well heads that learned from labelled answers tell right answers from wrong ones, each standing alone.
 
-    python benchmarks/thumbs.py --model world --data world --lr 1e-3 --out FOLDER
+    python benchmarks/thumbs.py --model world --data world --out FOLDER
 
 Each question of a source gives two records (question, option, right or wrong): its right answer and one of its wrong
 ones. Likra's heads learn from some of the training questions' records, and are calibrated on records of training
@@ -35,6 +35,7 @@ from likra.scoring import over_seeds
 from likra.scoring.calibration import PLAIN
 from likra.scoring.ranking import OverPrompts
 from likra.scoring.verification import VERIFICATION_TITLES, Verification
+from likra.training.recipe import asked_for
 from likra.training.seeds import adapter_seed
 from likra.utils.runtime import QUIET
 
@@ -82,7 +83,7 @@ def run(base: Base, options: argparse.Namespace, seed: int) -> Found:
     pool = [*source.split(None), *left]
     parts = train[:count], train[count : count + calibrating], pool[: options.judged // 2]
     learned, fitted_to, judged = (records(part, source.style, rng) for part in parts)
-    config = TrainingConfig(learning_rate=options.lr, num_train_epochs=options.epochs, seed=seed)
+    config = asked_for(learned, TrainingConfig(seed=seed), learning_rate=options.lr, epochs=options.epochs)
 
     likra = Likra.from_base(base, training_config=config, style=source.style).fit(learned, runtime=QUIET)
     fitted = likra.calibrate(fitted_to, runtime=QUIET)
@@ -111,8 +112,8 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=512, help="records that the heads learn from")
     parser.add_argument("--calibrating", type=int, default=120, help="records that the calibration is fitted to")
     parser.add_argument("--judged", type=int, default=1000, help="records that are judged")
-    parser.add_argument("--lr", type=float, default=TrainingConfig().learning_rate)
-    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--lr", type=float, help="as of `likra train`")
+    parser.add_argument("--epochs", type=int, help="as of `likra train`")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--reward", action="store_true", help="also train a reward head (needs TRL)")
     parser.add_argument("--out", type=Path, required=True, help="folder for what is measured, to go on from")

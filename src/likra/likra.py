@@ -53,8 +53,9 @@ from likra.scoring.verification import Verification
 from likra.training import provenance
 from likra.training.config import TrainingConfig
 from likra.training.cross_validation import Folding, cross_validate
-from likra.training.dataset import Examples, TrainingSet
+from likra.training.dataset import Examples, TrainingSet, training_items
 from likra.training.fit import Run, fit
+from likra.training.recipe import suited
 from likra.training.step import Step
 from likra.training.trainer import CHECKPOINT_EVERY
 from likra.utils.files import new_folder
@@ -103,6 +104,7 @@ class Likra:
         self.evaluations: list[dict[str, Any]] = []
         self.records: Records | None = None
         self.revision: str | None = None
+        self._suits_data = False  # whether learning rate and epochs are those that suit the data
 
     @classmethod
     def from_base(
@@ -123,14 +125,17 @@ class Likra:
                 frozen in place.
             tokenizer: Needed with a model in memory, and only then.
             role: `sft-likra` (both adapters), `base-likra` (no positive one: the base takes its place), or `sft`.
-            training_config: How to train; default: as the paper did.
+            training_config: How to train; default: at the learning rate and for the epochs that suit the data
+                (`likra.training.recipe.suited`). `TrainingConfig()` trains as the paper did.
             weight, style: w in L+ - w * L-, and the prompt template of `score`; `fit` takes over that of its data.
             **loading: As `load_base` takes it (revision, dtype, precision, device, quantize, trust_remote_code).
         """
         if role not in ROLES:
             raise InputError(f"role must be one of {', '.join(ROLES)}, got {role!r}.")
         base = base_of(model, tokenizer, **loading)
-        return cls(base, ROLES[role], training_config or TrainingConfig(), weight=weight, style=style)
+        likra = cls(base, ROLES[role], training_config or TrainingConfig(), weight=weight, style=style)
+        likra._suits_data = training_config is None
+        return likra
 
     @classmethod
     def from_adapters(
@@ -204,10 +209,13 @@ class Likra:
             **which: Which examples are made of the data (negatives, unrelated, limit, shots), and `keep_data`.
         """
         config, source = self.training_config, loaded(data)
+        if self._suits_data:
+            config = suited(training_items(source), config, limit=which.get("limit"))
         found = TrainingSet.of(self.base, self.heads, source, style=self.style, seed=config.seed, **which)
         run = Run(state, checkpoint_every, runtime)
         self.stack, self.losses = fit(self.base, found.pairs, config, run, before=self.stack)
-        self.style, self.training, self.records = found.style, found.facts, found.records
+        self.training_config, self.style = config, found.style
+        self.training, self.records = found.facts, found.records
         self.calibration, self.lone_calibration, self.evaluations, self.revision = None, None, [], None
         return self
 
@@ -309,7 +317,8 @@ class Likra:
         """
         layers = self.stack.remove() if self.stack else None
         try:
-            about = (self.base, self.heads, self.training_config, loaded(data))
+            config = None if self._suits_data else self.training_config
+            about = (self.base, self.heads, config, loaded(data))
             run = Run(runtime=runtime)
             return cross_validate(*about, style=self.style, weight=self.weight, run=run, **how)
         finally:

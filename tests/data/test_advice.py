@@ -64,23 +64,25 @@ def test_labels_that_are_descriptions() -> None:
 @pytest.mark.parametrize(
     ("count", "sentence"),
     [
-        (54, "54 training examples a head make 7 optimisation steps with the default recipe, too few to learn much"),
+        (54, "54 training examples a head make 7 optimisation steps with the default recipe: let `likra tune`"),
         (3, "3 training examples a head make 1 optimisation step with"),
         (152, "152 training examples a head make 19 optimisation steps"),
         (153, None),
     ],
 )
-def test_too_few_steps(count: int, sentence: str | None) -> None:
+def test_few_steps(count: int, sentence: str | None) -> None:
     found = said([{"question": f"Q{n}?", "choices": ["a", "b"], "answer": 0} for n in range(count)])
     assert [one.startswith(sentence or "") for one in found] == ([] if sentence is None else [True])
-    if count == 3:
-        assert "try --lr 3e-4 --epochs 3." in found[0]
 
 
-def test_texts_with_labels_want_more_steps(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8")
-    assert "try --lr 1e-3 --epochs 5." in invoke("data", path, "--text", "text", "--label", "label").stderr
+def test_the_steps_are_those_of_the_default_for_the_data(tmp_path: Path) -> None:
+    table, quiz = tmp_path / "t.csv", tmp_path / "q.jsonl"
+    table.write_text("text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(20)), encoding="utf-8")
+    asked = [{"question": f"Q{n}?", "choices": ["a", f"b{n}"], "answer": 0, "split": "train"} for n in range(20)]
+    quiz.write_text("".join(json.dumps(one) + "\n" for one in asked), encoding="utf-8")
+    assert "make 9 optimisation steps" in invoke("data", quiz).stderr
+    found = invoke("data", table, "--text", "text", "--label", "label")
+    assert "make 15 optimisation steps" in found.stderr  # five epochs of three
 
 
 def test_the_command_prints_them_and_loads_no_torch(tmp_path: Path) -> None:
@@ -88,4 +90,4 @@ def test_the_command_prints_them_and_loads_no_torch(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(one) + "\n" for one in pairs("Offline?", "Sure", "No", 8)), encoding="utf-8")
     shown = invoke("data", path)
     assert shown.exit_code == 0
-    assert "likra: note: 16 of 16 completions are glued" in shown.stderr and "try --lr 3e-4 --epochs 3." in shown.stderr
+    assert "likra: note: 16 of 16 completions are glued" in shown.stderr and "make 3 optimisation steps" in shown.stderr

@@ -37,6 +37,8 @@ def data(
     from likra.data.sources import answers, right_answers
     from likra.models.lora_config import LoraShape
     from likra.training.config import TrainingConfig
+    from likra.training.dataset import training_items
+    from likra.training.recipe import suited
 
     found = options.load(source, template, text, label)
     console = options.console()
@@ -55,7 +57,8 @@ def data(
     for reason, count in found.skipped.items():
         facts.add_row("skipped", f"{count} records: {reason}")
     console.print(facts)
-    for sentence in advice(found, TrainingConfig(lora=LoraShape()).steps):
+    default = suited(training_items(found), TrainingConfig(lora=LoraShape()))
+    for sentence in advice(found, default.steps):
         options.note(sentence)
 
     if found.unpaired:

@@ -46,7 +46,11 @@ def evaluate(
         ),
     ] = None,
     lr: Annotated[
-        float | None, typer.Option(help="--folds: learning rate. [default: the first of --try-lr, else 1e-4]")
+        float | None,
+        typer.Option(
+            help="--folds: learning rate. [default: the first of --try-lr; else what suits the data, or 1e-4 with "
+            "--epochs]"
+        ),
     ] = None,
     try_lr: Annotated[
         str | None,
@@ -55,7 +59,12 @@ def evaluate(
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="--folds: passes over the training questions. [default: 1]")
+        int | None,
+        typer.Option(
+            min=1,
+            help="--folds: passes over the training questions. [default: what suits the data, or 1 with --lr or "
+            "--try-lr]",
+        ),
     ] = None,
     seed: Annotated[
         int | None,

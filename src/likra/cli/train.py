@@ -47,12 +47,23 @@ def train(
     text: options.Text = None,
     label: options.Label = None,
     shots: options.Shots = 0,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Where neither --lr nor --epochs is given. auto: a learning rate and epochs that did well on as much "
+            "data of this kind; paper: 1e-4, one epoch."
+        ),
+    ] = "auto",
     lr: Annotated[
-        float, typer.Option(help="Learning rate of Adam. Small models and small data want more, such as 1e-3.")
-    ] = 1e-4,
+        float | None,
+        typer.Option(help="Learning rate of Adam. [default: that of --recipe; 1e-4 where --epochs is given]"),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples per head in one forward pass.")] = 8,
     grad_accum: Annotated[int, typer.Option(min=1, help="Forward passes per optimisation step.")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 1,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the data. [default: those of --recipe; 1 where --lr is given]"),
+    ] = None,
     rank: Annotated[int, typer.Option(min=1, help="LoRA rank.")] = 16,
     alpha: Annotated[float, typer.Option(help="LoRA alpha; updates are scaled by alpha / rank.")] = 32,
     targets: Annotated[
@@ -95,7 +106,10 @@ def train(
     memory: options.Memory = None,
     trust_remote_code: options.TrustRemoteCode = False,
 ) -> None:
-    """Train heads on right and wrong answers; the paper's recipe unless told otherwise.
+    """Train heads on right and wrong answers.
+
+    Up to 512 examples a head, the learning rate and the number of epochs are those that did well on so few
+    (`--recipe paper` is the paper's way, for thousands); `likra tune` finds out what suits your own.
 
     A run that was killed goes on where it stopped when the same command is given again: its state is kept beside DIR,
     in DIR.partial, until the heads are written.
@@ -118,14 +132,15 @@ def train(
     parallel.start()
     from likra.likra import Likra
     from likra.models.lora_config import lora_config
+    from likra.scoring.cross_validation import Recipe
     from likra.training.config import TrainingConfig
+    from likra.training.dataset import training_items
+    from likra.training.recipe import asked_for
 
     training_config = TrainingConfig(
         lora=lora_config(r=rank, lora_alpha=alpha, target_modules=options.targets(targets)),
-        learning_rate=lr,
         per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=grad_accum,
-        num_train_epochs=epochs,
         adapt=_completion(adapt),
         lr_scheduler_type=schedule,
         warmup_ratio=warmup,
@@ -133,6 +148,9 @@ def train(
         bf16=bf16,
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,
+    )
+    training_config = asked_for(
+        training_items(source), training_config, recipe=recipe, learning_rate=lr, epochs=epochs, limit=limit
     )
     # One process writes, and no other run meanwhile.
     with claimed(out) if parallel.rank() == 0 else contextlib.nullcontext():
@@ -171,6 +189,8 @@ def train(
             f"{name} head: {count} examples, {len(steps)} steps, mean loss {first:.3f} in the first quarter, "
             f"{last:.3f} in the last (nats per token)" + (f", {cut} prompts cut from the left" if cut else "")
         )
+    chosen = Recipe(training_config.learning_rate, training_config.num_train_epochs)
+    console.print(f"Recipe: {chosen.words}.")
     held_out = any((source.examples or source.questions).get(split) for split in ("test", "validation"))
     then = (
         f"eval {shlex.quote(str(out))} --data {shlex.quote(data)}"

@@ -82,10 +82,8 @@ def _few_steps(source: Source, steps: Callable[[int], int]) -> Iterator[str]:
     else:
         count = len(source.questions.get("train", []))
     if count and (taken := steps(count)) < FEW_STEPS:
-        # What did best of nine recipes (docs/experiments.md): on 60 texts with labels, and with questions' own choices.
-        recipe = "--lr 1e-3 --epochs 5" if source.columns else "--lr 3e-4 --epochs 3"
         what = "step" if taken == 1 else "steps"
         yield (
-            f"{count} training examples a head make {taken} optimisation {what} with the default recipe, too few to "
-            f"learn much: let `likra tune` find out how to train, or try {recipe}."
+            f"{count} training examples a head make {taken} optimisation {what} with the default recipe: let `likra "
+            "tune` find out how to train, and whether it is worth it."
         )

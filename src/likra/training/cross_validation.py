@@ -29,6 +29,7 @@ from likra.training.checkpoint import claim
 from likra.training.config import TrainingConfig
 from likra.training.dataset import TrainingSet, drawn
 from likra.training.fit import Run, untrained
+from likra.training.recipe import suited
 from likra.training.seeds import adapter_seed
 from likra.training.step import Step
 from likra.training.trainer import Trainer
@@ -55,7 +56,7 @@ class Folding(TypedDict, total=False):
 def cross_validate(
     base: Base,
     adapters: Sequence[str],
-    config: TrainingConfig,
+    config: TrainingConfig | None,
     data: Source | Sequence[Question] | Sequence[Example],
     *,
     folds: int = 5,
@@ -79,7 +80,8 @@ def cross_validate(
     Args:
         base: The base; it carries no heads.
         adapters: `positive`, `negative`, or both.
-        config: How they are trained; its learning rate and its epochs stand for all, unless others are chosen.
+        config: How they are trained; its learning rate and its epochs stand for all, unless others are chosen. Default:
+            those that suit the data (`suited`).
         data: A source (of data that names no splits all records are used, else not its test split), questions, or
             unpaired examples.
         folds: How many folds; drawn by the configuration's seed.
@@ -103,7 +105,10 @@ def cross_validate(
         style, items = data.style, foldable(data)
     else:
         items = cast(list[Question], list(data))
+    suits, config = config is None, config or TrainingConfig()
     items = drawn(items, limit, config.seed)
+    if suits:
+        config = suited(items, config, share=1 - 1 / folds)
     lone = LoneCandidates.of(cast(list[Example], items), style) if is_unpaired(items) else None
     if lone and (learning_rates or epochs or shares or hidden):
         raise InputError("unpaired data (prompt, completion, label) is judged at one recipe; give no others.")
