@@ -168,8 +168,15 @@ def spawning() -> Iterator[Spawn]:
 
 
 def _bears(process: psutil.Process, mark: str) -> bool:
+    deadline = time.monotonic() + 1
     with contextlib.suppress(psutil.Error, OSError):
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get("LIKRA_TEST_PROCESS") == mark
+        while process.status() != psutil.STATUS_ZOMBIE:
+            if found := process.environ():
+                return found.get("LIKRA_TEST_PROCESS") == mark
+            # Linux shows none while a process is within exec, after its parent has been told that it has started.
+            if process.ppid() in (0, 2) or time.time() - process.create_time() > 60 or time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
     return False
 
 
