@@ -203,3 +203,14 @@ def test_a_state_beyond_the_context_loses_its_beginning_and_is_counted(tokenizer
     assert found.facts["prompts_cut"] == {"positive": 3}
     longest = tokenizer.decode(found.pairs["positive"][0].context)
     assert longest.endswith("last.\n\nIs this ticket about billing?\nAnswer:") and "Question" not in longest
+
+
+@pytest.mark.parametrize("kind", ["choice", "score"])
+def test_criteria_under_another_name_are_named(kind: str) -> None:
+    asked = {"type": kind, "instructions": "Which?", "options": {"a": None, "b": None}}
+    with pytest.raises(InputError, match=r"field 'question.criteria' is missing, .*\. \(Not read: 'options'\.\)$"):
+        read_decision(asked)
+    with pytest.raises(InputError, match=r"field 'question.instructions' is empty; .*\(Not read: 'options'\.\)$"):
+        read_decision({"type": kind, "options": {"a": None, "b": None}})
+    with pytest.raises(InputError, match=r"field 'question.criteria' is missing, [^(]*\.$"):
+        read_decision({"type": kind, "instructions": "Which?"})

@@ -205,7 +205,7 @@ def choices(*texts: str) -> dict[str, Any]:
         ("[1, 2]\n", "line 1: is list, not a JSON object"),
         (
             '{"a": 1, "b": 2}\n',
-            "line 1: of no known form. It has the fields a, b. Of a table of texts and labels name the two fields",
+            "line 1: of no known form. It has the fields a, b. The usual forms: decision records (state, questions, ",
         ),
         (json.dumps(choices()), "line 1: field 'choices' has no choices; a question needs at least two"),
         (json.dumps(choices("ice")), "line 1: field 'choices' has only one choice"),
@@ -448,3 +448,22 @@ def test_arc_paper_wants_its_folders(tmp_path: Path) -> None:
         write(tmp_path / name / "train.jsonl", OFFICIAL_ARC)
     with pytest.raises(InputError, match="no test split"):
         load(f"arc-paper:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        ({"quesion": "Q?", "choices": ["a", "b"], "answer": 0}, r"of the form likra it lacks question \(is 'quesion'"),
+        (
+            {"question": "Q?", "Choices": ["a", "b"], "gold": 0},
+            r"it lacks choices \(is 'Choices' meant\?\), answer",
+        ),
+        ({"question": "Q?", "choices": ["a", "b"]}, r"likra it lacks answer\. All forms: docs/data\.md\.$"),
+        ({"prompt": "Q", "choosen": "a", "rejected": "b"}, r"preference pairs it lacks chosen \(is 'choosen' meant"),
+        ({"prompt": "Q"}, r"A prompt alone teaches nothing"),
+    ],
+)
+def test_what_a_record_is_near_to_is_named_alone(record: dict[str, Any], says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        load([record])
+    assert "The usual forms" not in str(caught.value) and len(str(caught.value)) < 300

@@ -61,7 +61,10 @@ def read_decision(question: Any, field: str = "question") -> Decision:
     instructions = _content(question.get("instructions"), f"{field}.instructions")
     left_out = question.get("instructions") is None and bool(criteria)
     if not instructions and not left_out:
-        raise InputError(f"field '{field}.instructions' is empty; ask something.")
+        raise InputError(f"field '{field}.instructions' is empty; ask something.{_beside(question)}")
+    if criteria is None and kind != "noul":
+        wanted = {"choice": "an object with the description of each option", "score": "a list of levels"}[kind]
+        raise InputError(f"field '{field}.criteria' is missing, not {wanted}.{_beside(question)}")
     options, described = {"noul": _noul, "choice": _choice, "score": _score}[kind](criteria, f"{field}.criteria")
     if left_out and kind == "noul" and not described:
         raise InputError(f"field '{field}.instructions' is empty; ask something.")
@@ -131,6 +134,12 @@ def _json(value: Any, field: str) -> str:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"field {field!r} is not JSON ({error}); give text or JSON.") from None
+
+
+def _beside(question: Mapping[str, Any]) -> str:
+    """Fields of a question that are not read, one of which may be what is missed."""
+    others = [_shown(name) for name in question if name not in ("type", "instructions", "criteria")]
+    return f" (Not read: {', '.join(others)}.)" if others else ""
 
 
 def _shown(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Which form a record is of."""
 
+import difflib
 from collections.abc import Sequence
 
 from likra.data.forms.form import FORMS, Form, Record
@@ -31,7 +32,10 @@ _HINTS = (
     (("text",), "Divide the text into 'prompt' and 'completion'; a head learns answers, not running text."),
 )
 
-_TABLE = " Of a table of texts and labels name the two fields: --text FIELD --label FIELD."
+#: Forms of people's own data, to be named where a record is like none; docs/data.md has all.
+_USUAL = {"likra", "decision records", "preference pairs", "unpaired preference", "conversations"}
+_TABLE = "a table of texts and labels, whose two fields --text and --label name (text= and label= in Python)"
+_TEXTS = "for heads that learned a table of texts and labels, its texts, whose field --text names (text= in Python)"
 
 
 def recognise(record: Record, where: str, answered: bool = True) -> Form:
@@ -46,22 +50,27 @@ def recognise(record: Record, where: str, answered: bool = True) -> Form:
         for form in FORMS:
             if form.fits(record, told):
                 return form
-    lacking = {form: form.lacks(record, answered) for form in FORMS}
-    near, missing = min(lacking.items(), key=lambda item: len(item[1]) / len(item[0].fields))
-    nearest = (
-        f" To be of the form {near.name} it lacks {', '.join(missing)}." if len(missing) < len(near.fields) else ""
+    lacking = {form: _lacking(form, record, answered) for form in FORMS}
+    near, missing = min(
+        lacking.items(), key=lambda item: sum(other is None for other in item[1].values()) / len(item[0].fields)
     )
-    has_fields = f"{where}: of no known form. It has the fields {', '.join(map(str, record))}."
-    if not answered:
-        known = "; ".join(f"{form.name} ({', '.join(form.lacks({}, answered))})" for form in FORMS)
-        raise UnknownForm(
-            f"{has_fields}{nearest} Known forms: {known}; or, for heads that learned a table of texts and labels, its "
-            "texts, whose field --text names (text= in Python)."
-        )
-    hint = next((f" {hint}" for fields, hint in _HINTS if all(field in record for field in fields)), nearest)
-    known = "; ".join(f"{form.name} ({', '.join(form.fields)})" for form in FORMS)
-    hint = hint or _TABLE
-    raise UnknownForm(
-        f"{has_fields}{hint} Known forms: {known}; or a table of texts and labels, whose two fields --text and --label "
-        "name (text= and label= in Python)."
-    )
+    misspelt, hint = any(missing.values()), ""
+    if misspelt or len(missing) < len(near.fields):
+        named = (name if other is None else f"{name} (is {other!r} meant?)" for name, other in missing.items())
+        hint = f" To be of the form {near.name} it lacks {', '.join(named)}."
+    if answered and not misspelt:
+        hint = next((f" {hint}" for fields, hint in _HINTS if all(field in record for field in fields)), hint)
+    if not hint:
+        usual = [f"{form.name} ({', '.join(form.lacks({}, answered))})" for form in FORMS if form.name in _USUAL]
+        hint = f" The usual forms: {'; '.join(usual)}; or {_TABLE if answered else _TEXTS}."
+    fields = ", ".join(map(str, record))
+    raise UnknownForm(f"{where}: of no known form. It has the fields {fields}.{hint} All forms: docs/data.md.")
+
+
+def _lacking(form: Form, record: Record, answered: bool) -> dict[str, str | None]:
+    """Each field that a record lacks -> that of its fields which may be meant for it."""
+    others = {str(name).lower(): str(name) for name in record if len(str(name)) > 2 and name not in _known()}
+    found = {
+        name: difflib.get_close_matches(name.lower(), others, n=1, cutoff=0.8) for name in form.lacks(record, answered)
+    }
+    return {name: others[close[0]] if close else None for name, close in found.items()}
