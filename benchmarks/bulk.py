@@ -113,7 +113,7 @@ def main() -> None:
     many = parser.parse_args().candidates
     few, folder = many // 10, common.scratch()
     heads = folder / "heads"
-    Likra.from_base("world").fit("world", limit=64, runtime=QUIET).save_pretrained(heads)
+    Likra.from_base("world", recipe="paper").fit("world", limit=64, runtime=QUIET).save_pretrained(heads)
     small, large = candidates(folder / "small.jsonl", few), candidates(folder / "large.jsonl", many)
     print(f"{common.machine()}, {common.versions('pyarrow', 'ray')}; one thread a process\n")
     print("| run | candidates | s | candidates / s | peak, MiB | SHA-256 of the file |\n|---|---:|---:|---:|---:|---|")

@@ -134,7 +134,7 @@ def main() -> None:
         if folder:
             likra = Likra.from_pretrained(folder)
         else:
-            likra = Likra.from_base(options.model or "world").fit(source, limit=int(size))
+            likra = Likra.from_base(options.model or "world", recipe="paper").fit(source, limit=int(size))
         print(f"Heads trained on {size} questions\n")
         measure(likra, questions, stored=not options.without_stored)
         likra.trained.remove()

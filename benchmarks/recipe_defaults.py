@@ -25,7 +25,7 @@ from likra.lab.world import WORLD
 from likra.scoring.bootstrap import estimate
 from likra.scoring.likelihoods import Floats
 from likra.training.config import TrainingConfig
-from likra.training.recipe import suited
+from likra.training.recipe import are_labels, suited
 
 import common
 
@@ -75,7 +75,7 @@ def main() -> None:
             outcome = Outcome(own, store, task, [jobs])
             for number in epochs:
                 found[rate, number] = outcome.means("likra", number), outcome.means("sft", number)
-        default = vars(suited(task.drawn(size, 0), TrainingConfig()))
+        default = vars(suited([size], are_labels(task.source), TrainingConfig()))
         best = max(found, key=lambda recipe: found[recipe][0][0])
         for (rate, number), (likra_R, sft_R) in found.items():
             steps = TrainingConfig(num_train_epochs=number).steps(size)

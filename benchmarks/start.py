@@ -60,7 +60,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     folder = common.scratch()
     heads, cache = folder / "heads", folder / "cache"
-    train = [*LIKRA, "train", "world", "--data", "world", "--limit", "64", "--out", str(heads)]
+    train = [*LIKRA, "train", "world", "--data", "world", "--limit", "64", "--recipe", "paper", "--out", str(heads)]
     subprocess.run(train, check=True, capture_output=True)
     named = commands(heads)
     for command in named.values():  # once before, so that files are in memory and modules compiled

@@ -35,7 +35,6 @@ from likra.scoring import over_seeds
 from likra.scoring.calibration import PLAIN
 from likra.scoring.ranking import OverPrompts
 from likra.scoring.verification import VERIFICATION_TITLES, Verification
-from likra.training.recipe import asked_for
 from likra.training.seeds import adapter_seed
 from likra.utils.runtime import QUIET
 
@@ -83,9 +82,12 @@ def run(base: Base, options: argparse.Namespace, seed: int) -> Found:
     pool = [*source.split(None), *left]
     parts = train[:count], train[count : count + calibrating], pool[: options.judged // 2]
     learned, fitted_to, judged = (records(part, source.style, rng) for part in parts)
-    config = asked_for(learned, TrainingConfig(seed=seed), learning_rate=options.lr, epochs=options.epochs)
+    given = {"learning_rate": options.lr, "num_train_epochs": options.epochs, "seed": seed}
+    config = TrainingConfig(**{name: value for name, value in given.items() if value is not None})
+    recipe = "auto" if options.lr is None and options.epochs is None else None
 
-    likra = Likra.from_base(base, training_config=config, style=source.style).fit(learned, runtime=QUIET)
+    likra = Likra.from_base(base, training_config=config, recipe=recipe, style=source.style)
+    likra.fit(learned, runtime=QUIET)
     fitted = likra.calibrate(fitted_to, runtime=QUIET)
     if not fitted.helps:
         fitted = likra.calibrate(fitted_to, method=PLAIN, runtime=QUIET)
@@ -94,7 +96,7 @@ def run(base: Base, options: argparse.Namespace, seed: int) -> Found:
     found = {**result.as_json(), "calibration": dataclasses.asdict(fitted), "kept": fitted.helps}
     likra.trained.remove()
     if options.reward:
-        values, right = reward(base, learned, judged, config, options.out), result.right_N
+        values, right = reward(base, learned, judged, likra.training_config, options.out), result.right_N
         drawn = OverPrompts(result.prompts_N)
         area, precision = (drawn.share(one).as_json() for one in drawn.ranking(values, right))
         found["methods"][REWARD] = {"auroc": area, "average_precision": precision}

@@ -53,9 +53,9 @@ from likra.scoring.verification import Verification
 from likra.training import provenance
 from likra.training.config import TrainingConfig
 from likra.training.cross_validation import Folding, cross_validate
-from likra.training.dataset import Examples, TrainingSet, training_items
+from likra.training.dataset import Examples, TrainingSet
 from likra.training.fit import Run, fit
-from likra.training.recipe import suited
+from likra.training.recipe import by_recipe, check_recipe
 from likra.training.step import Step
 from likra.training.trainer import CHECKPOINT_EVERY
 from likra.utils.files import new_folder
@@ -82,7 +82,9 @@ class Likra:
         heads: Their names: `positive`, `negative`, or both.
         weight: w in L+ - w * L-.
         style: Prompt template, one of `likra.data.TEMPLATES`.
-        training_config: How they are trained.
+        training_config: How they are trained; where `recipe` is not None, `fit` puts another learning rate and other
+            epochs in place of its own. Who assigns one trains by it as it is.
+        recipe: One of `likra.training.recipe.RECIPES`, or None: learning rate and epochs as `training_config` has them.
         training, losses: What they were trained on (`TrainingSet.facts`), and the steps of the last `fit`.
         calibration, lone_calibration: What turns scores into probabilities, of the choices of a question and of a
             candidate by itself; None before `calibrate`.
@@ -91,11 +93,14 @@ class Likra:
         revision: Their commit, where they were loaded from the hub.
     """
 
+    recipe: str | None
+
     def __init__(
         self, base: Base, heads: Sequence[str], training_config: TrainingConfig, *, weight: float, style: str
     ) -> None:
         check_weight(weight)
-        self.base, self.heads, self.training_config = base, tuple(heads), dataclasses.replace(training_config)
+        self.base, self.heads = base, tuple(heads)
+        self.training_config = dataclasses.replace(training_config)
         self.weight, self.style, self.stack = weight, style, cast(HeadStack | None, None)
         self.training: dict[str, Any] = {}
         self.losses: list[Step] = []
@@ -104,7 +109,6 @@ class Likra:
         self.evaluations: list[dict[str, Any]] = []
         self.records: Records | None = None
         self.revision: str | None = None
-        self._suits_data = False  # whether learning rate and epochs are those that suit the data
 
     @classmethod
     def from_base(
@@ -114,6 +118,7 @@ class Likra:
         *,
         role: str = "sft-likra",
         training_config: TrainingConfig | None = None,
+        recipe: str | None = None,
         weight: float = 1.0,
         style: str = "qa",
         **loading: Unpack[LoadingFrom],
@@ -125,16 +130,19 @@ class Likra:
                 frozen in place.
             tokenizer: Needed with a model in memory, and only then.
             role: `sft-likra` (both adapters), `base-likra` (no positive one: the base takes its place), or `sft`.
-            training_config: How to train; default: at the learning rate and for the epochs that suit the data
-                (`likra.training.recipe.suited`). `TrainingConfig()` trains as the paper did.
+            training_config: How to train; default: as the paper did, but at the learning rate and for the epochs that
+                suit the data.
+            recipe: What takes the place of learning rate and epochs: `auto`, those that suit the data
+                (`likra.training.recipe.suited`), or `paper`. Default: `auto` where no configuration is given.
             weight, style: w in L+ - w * L-, and the prompt template of `score`; `fit` takes over that of its data.
             **loading: As `load_base` takes it (revision, dtype, precision, device, quantize, trust_remote_code).
         """
         if role not in ROLES:
             raise InputError(f"role must be one of {', '.join(ROLES)}, got {role!r}.")
+        check_recipe(recipe)
         base = base_of(model, tokenizer, **loading)
         likra = cls(base, ROLES[role], training_config or TrainingConfig(), weight=weight, style=style)
-        likra._suits_data = training_config is None
+        likra.recipe = recipe or ("auto" if training_config is None else None)
         return likra
 
     @classmethod
@@ -184,6 +192,7 @@ class Likra:
         likra = cls(base, tuple(saved.folders), saved.training_config, weight=saved.weight, style=saved.style)
         likra.stack = read_stack(base, saved.folders, saved.adapt, saved.invocation_tokens)
         likra.training, likra.losses, likra.revision = saved.training, saved.losses, commit
+        likra.recipe = saved.training.get("recipe")
         likra.calibration, likra.lone_calibration = saved.calibration, saved.lone_calibration
         likra.evaluations, likra.records = saved.evaluations, saved.records
         return likra
@@ -208,13 +217,14 @@ class Likra:
             runtime: Memory and progress.
             **which: Which examples are made of the data (negatives, unrelated, limit, shots), and `keep_data`.
         """
-        config, source = self.training_config, loaded(data)
-        if self._suits_data:
-            config = suited(training_items(source), config, limit=which.get("limit"))
+        config, recipe, source = self.training_config, self.recipe, loaded(data)
         found = TrainingSet.of(self.base, self.heads, source, style=self.style, seed=config.seed, **which)
+        if recipe:
+            config = by_recipe(recipe, found.counts, source, config)
+            found.facts["recipe"] = recipe
         run = Run(state, checkpoint_every, runtime)
         self.stack, self.losses = fit(self.base, found.pairs, config, run, before=self.stack)
-        self.training_config, self.style = config, found.style
+        self.training_config, self.recipe, self.style = config, recipe, found.style
         self.training, self.records = found.facts, found.records
         self.calibration, self.lone_calibration, self.evaluations, self.revision = None, None, [], None
         return self
@@ -317,10 +327,9 @@ class Likra:
         """
         layers = self.stack.remove() if self.stack else None
         try:
-            config = None if self._suits_data else self.training_config
-            about = (self.base, self.heads, config, loaded(data))
-            run = Run(runtime=runtime)
-            return cross_validate(*about, style=self.style, weight=self.weight, run=run, **how)
+            about = (self.base, self.heads, self.training_config, loaded(data))
+            rest: dict[str, Any] = {"recipe": self.recipe, "style": self.style, "weight": self.weight}
+            return cross_validate(*about, **rest, run=Run(runtime=runtime), **how)
         finally:
             if self.stack and layers is not None:
                 self.stack.attach(layers)
@@ -423,6 +432,14 @@ class Likra:
         with tempfile.TemporaryDirectory() as work:
             self.save_pretrained(folder := Path(work) / "heads")
             return push(folder, repo_id, message=commit_message, **how)
+
+    @property
+    def training_config(self) -> TrainingConfig:
+        return self._training_config
+
+    @training_config.setter
+    def training_config(self, config: TrainingConfig) -> None:
+        self._training_config, self.recipe = config, None
 
     @property
     def trained(self) -> HeadStack:

@@ -37,8 +37,7 @@ def data(
     from likra.data.sources import answers, right_answers
     from likra.models.lora_config import LoraShape
     from likra.training.config import TrainingConfig
-    from likra.training.dataset import training_items
-    from likra.training.recipe import suited
+    from likra.training.recipe import are_labels, suited
 
     found = options.load(source, template, text, label)
     console = options.console()
@@ -57,7 +56,9 @@ def data(
     for reason, count in found.skipped.items():
         facts.add_row("skipped", f"{count} records: {reason}")
     console.print(facts)
-    default = suited(training_items(found), TrainingConfig(lora=LoraShape()))
+    rights = [example.right for example in found.examples.get("train", ())]
+    counts = [sum(rights), len(rights) - sum(rights)] if rights else [len(found.questions.get("train", ()))]
+    default = suited(counts, are_labels(found), TrainingConfig(lora=LoraShape()))
     for sentence in advice(found, default.steps):
         options.note(sentence)
 

@@ -21,7 +21,7 @@ _OTHER = {
 }
 _SAME = (
     "adapt beams bf16 device dtype limit loss lr memory method n negatives normalization plausibility precision "
-    "quantize replay revision role seed seeds shots sizes split temperature tests tries voices weight"
+    "quantize recipe replay revision role seed seeds shots sizes split temperature tests tries voices weight"
 )
 #: Arguments whose names are no words of English: they are flags wherever they stand in a message.
 _ANYWHERE = (

@@ -38,21 +38,20 @@ def cross_validation(
     from likra.utils.numbers import rates_of
 
     rates = rates_of("--try-lr", try_lr) if try_lr else []
-    some = drawn(foldable(source), limit, seed or 0)
-    folds_of(some, folds, seed or 0)  # refuses before a model is loaded
+    folds_of(drawn(foldable(source), limit, seed or 0), folds, seed or 0)  # refuses before a model is loaded
     if source.unpaired and (rates or more):
         raise InputError("--try-lr, --more: are for questions with choices; this data is unpaired.")
     parallel.start()
     from likra.likra import Likra
     from likra.training.config import TrainingConfig
-    from likra.training.recipe import asked_for
 
     rate = lr if lr is not None else next(iter(rates), None)
-    config = TrainingConfig(seed=seed or 0)
-    config = asked_for(some, config, learning_rate=rate, epochs=epochs, share=1 - 1 / folds)
+    given = {"learning_rate": rate, "num_train_epochs": epochs, "seed": seed}
+    config = TrainingConfig(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    recipe = "auto" if rate is None and epochs is None else None
     weight: dict[str, Any] = {} if scoring.weight is None else {"weight": scoring.weight}
     loading = options.loading(how.revision, how.dtype, how.device, how.trust_remote_code, how.quantize, how.precision)
-    likra = Likra.from_base(str(model), training_config=config, **weight, **loading)
+    likra = Likra.from_base(str(model), training_config=config, recipe=recipe, **weight, **loading)
     how_judged: dict[str, Any] = {"folds": folds, "normalization": scoring.normalization, "limit": limit}
     shares = (0.25, 0.5) if more else ()
     return likra.cross_validate(source, runtime=runtime, learning_rates=rates, shares=shares, **how_judged)

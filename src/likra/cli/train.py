@@ -120,9 +120,11 @@ def train(
     # In this order, so that what is quick to check is refused before torch is loaded.
     from likra.data import load
     from likra.data.sources import answers
+    from likra.training.recipe import check_recipe
     from likra.utils.files import check_free, claimed, unfinished
     from likra.utils.locations import check_model
 
+    check_recipe(recipe)
     check_free(out)
     check_model(model)
     tracked = tracking(report_to, out, new=True)
@@ -134,9 +136,8 @@ def train(
     from likra.models.lora_config import lora_config
     from likra.scoring.cross_validation import Recipe
     from likra.training.config import TrainingConfig
-    from likra.training.dataset import training_items
-    from likra.training.recipe import asked_for
 
+    given = {"learning_rate": lr, "num_train_epochs": epochs}
     training_config = TrainingConfig(
         lora=lora_config(r=rank, lora_alpha=alpha, target_modules=options.targets(targets)),
         per_device_train_batch_size=batch_size,
@@ -148,9 +149,7 @@ def train(
         bf16=bf16,
         gradient_checkpointing=gradient_checkpointing,
         seed=seed,
-    )
-    training_config = asked_for(
-        training_items(source), training_config, recipe=recipe, learning_rate=lr, epochs=epochs, limit=limit
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
     # One process writes, and no other run meanwhile.
     with claimed(out) if parallel.rank() == 0 else contextlib.nullcontext():
@@ -158,6 +157,7 @@ def train(
             model,
             role=role,
             training_config=training_config,
+            recipe=recipe if lr is None and epochs is None else None,
             weight=weight,
             **options.loading(revision, dtype, device, trust_remote_code, quantize),
         )
@@ -189,7 +189,7 @@ def train(
             f"{name} head: {count} examples, {len(steps)} steps, mean loss {first:.3f} in the first quarter, "
             f"{last:.3f} in the last (nats per token)" + (f", {cut} prompts cut from the left" if cut else "")
         )
-    chosen = Recipe(training_config.learning_rate, training_config.num_train_epochs)
+    chosen = Recipe(likra.training_config.learning_rate, likra.training_config.num_train_epochs)
     console.print(f"Recipe: {chosen.words}.")
     held_out = any((source.examples or source.questions).get(split) for split in ("test", "validation"))
     then = (

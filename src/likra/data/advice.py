@@ -83,7 +83,9 @@ def _few_steps(source: Source, steps: Callable[[int], int]) -> Iterator[str]:
         count = len(source.questions.get("train", []))
     if count and (taken := steps(count)) < FEW_STEPS:
         what = "step" if taken == 1 else "steps"
-        yield (
-            f"{count} training examples a head make {taken} optimisation {what} with the default recipe: let `likra "
-            "tune` find out how to train, and whether it is worth it."
+        then = (
+            "`likra eval MODEL --folds 5` says how good such heads are."
+            if source.unpaired
+            else "let `likra tune` find out how to train, and whether it is worth it."
         )
+        yield f"{count} training examples a head make {taken} optimisation {what} with the default recipe: {then}"

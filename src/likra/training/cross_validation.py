@@ -29,7 +29,7 @@ from likra.training.checkpoint import claim
 from likra.training.config import TrainingConfig
 from likra.training.dataset import TrainingSet, drawn
 from likra.training.fit import Run, untrained
-from likra.training.recipe import suited
+from likra.training.recipe import PAPER, by_recipe
 from likra.training.seeds import adapter_seed
 from likra.training.step import Step
 from likra.training.trainer import Trainer
@@ -56,10 +56,11 @@ class Folding(TypedDict, total=False):
 def cross_validate(
     base: Base,
     adapters: Sequence[str],
-    config: TrainingConfig | None,
+    config: TrainingConfig,
     data: Source | Sequence[Question] | Sequence[Example],
     *,
     folds: int = 5,
+    recipe: str | None = None,
     learning_rates: Sequence[float] = (),
     epochs: Sequence[int] = (),
     style: str = "qa",
@@ -80,11 +81,13 @@ def cross_validate(
     Args:
         base: The base; it carries no heads.
         adapters: `positive`, `negative`, or both.
-        config: How they are trained; its learning rate and its epochs stand for all, unless others are chosen. Default:
-            those that suit the data (`suited`).
+        config: How they are trained; its learning rate and its epochs stand for all, unless others are chosen.
         data: A source (of data that names no splits all records are used, else not its test split), questions, or
             unpaired examples.
         folds: How many folds; drawn by the configuration's seed.
+        recipe: One of `likra.training.recipe.RECIPES`: what takes the place of the configuration's learning rate and
+            epochs, as training on all of the data would take them; where some are to be tried, the first of these, or
+            the paper's. None: the configuration's own.
         learning_rates: What to try beside the configuration's.
         epochs: Numbers of epochs to try beside the configuration's; they need a constant learning rate.
         style: Prompt template of data that is not a source.
@@ -105,16 +108,19 @@ def cross_validate(
         style, items = data.style, foldable(data)
     else:
         items = cast(list[Question], list(data))
-    suits, config = config is None, config or TrainingConfig()
     items = drawn(items, limit, config.seed)
-    if suits:
-        config = suited(items, config, share=1 - 1 / folds)
     lone = LoneCandidates.of(cast(list[Example], items), style) if is_unpaired(items) else None
     if lone and (learning_rates or epochs or shares or hidden):
         raise InputError("unpaired data (prompt, completion, label) is judged at one recipe; give no others.")
     asked = lone.questions if lone else cast(list[Question], items)
     prompter = lone.prompter if lone else Prompter(style)
     fold_Q = np.array(folds_of(items, folds, config.seed))
+    if recipe and (learning_rates or epochs):  # beside what is given, the paper's
+        first = Recipe([*learning_rates, PAPER.learning_rate][0], [*epochs, PAPER.num_train_epochs][0])
+        config = dataclasses.replace(config, **vars(first))
+    elif recipe:
+        how: dict[str, Any] = {"style": style, "negatives": negatives, "unrelated": unrelated, "seed": config.seed}
+        config = by_recipe(recipe, TrainingSet.of(base, adapters, items, **how).counts, data, config)
     plan = _Plan(base, tuple(adapters), items, asked, prompter, fold_Q, style, run, hidden)
     default = Recipe(config.learning_rate, config.num_train_epochs)
     rates = sorted({default.learning_rate, *learning_rates})

@@ -50,6 +50,11 @@ class TrainingSet:
     facts: dict[str, Any]
     records: Records | None = None
 
+    @property
+    def counts(self) -> list[int]:
+        """How many examples each adapter learns."""
+        return [len(found) for found in self.pairs.values()]
+
     @classmethod
     def of(
         cls,
@@ -85,7 +90,7 @@ class TrainingSet:
         if isinstance(data, Source):
             data = in_style_of(data, style)
             style = data.style
-        name, items = data.name if isinstance(data, Source) else "the data", training_items(data)
+        name, items = _items(data)
         base.check_style(style)
         if limit is not None and limit < 1:
             raise InputError(f"limit must be 1 or more, got {limit}.")
@@ -134,11 +139,11 @@ def drawn_examples(examples: Sequence[Example], adapters: Sequence[str], limit: 
     return [example for side in sides for example in drawn(side, limit, seed)]
 
 
-def training_items(data: Data) -> Sequence[Question] | Sequence[Example]:
-    """What of some data adapters are trained on: of a source its training split."""
+def _items(data: Data) -> tuple[str, Sequence[Question] | Sequence[Example]]:
+    """What data is called in messages, and its training items."""
     if not isinstance(data, Source):
-        return data
-    return data.examples.get("train", []) if data.unpaired else data.questions.get("train", [])
+        return "the data", data
+    return data.name, data.examples.get("train", []) if data.unpaired else data.questions.get("train", [])
 
 
 def _held_out(source: Source) -> list[Question | Example]:

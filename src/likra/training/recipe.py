@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import cast
 
-from likra.data.folds import shared_choices
+from likra.data.advice import SHARED_BY
+from likra.data.canonical import canonical
 from likra.data.question import Example, Question
+from likra.data.sources import Source
 from likra.errors import InputError
 from likra.scoring.cross_validation import Recipe
 from likra.training.config import TrainingConfig
@@ -18,75 +21,67 @@ LARGEST = 512
 """Examples a head up to which others than the paper's were measured (docs/experiments.md)."""
 STEPS = 48
 """Optimisation steps that several epochs are to make."""
-LABELLED = 10
-"""Questions with the same choices, from which on these count as labels."""
 
 
-def suited(
-    items: Sequence[Question] | Sequence[Example],
-    config: TrainingConfig,
-    *,
-    limit: int | None = None,
-    share: float = 1.0,
-) -> TrainingConfig:
+def check_recipe(recipe: str | None) -> None:
+    """Raise InputError where there is no such recipe."""
+    if recipe is not None and recipe not in RECIPES:
+        raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}.")
+
+
+def suited(counts: Collection[int], labels: bool, config: TrainingConfig) -> TrainingConfig:
     """A configuration with the learning rate and the epochs that did well on data of this size and kind.
 
     Up to `LARGEST` examples a head: 3e-4, and up to three epochs as long as they make no more than about `STEPS` steps;
-    of questions that share their choices (labels), 1e-3 and up to five epochs. Else the paper's.
+    of labels 1e-3, and up to five epochs. Of more the paper's.
 
     Args:
-        items: The training data.
+        counts: How many examples each adapter learns; the largest counts.
+        labels: Whether they are labels (`are_labels`).
         config: All else of how heads are trained.
-        limit: Only so many of them are used (of unpaired data: of each label).
-        share: Only so large a part of them is used.
 
     >>> from likra.models.lora_config import LoraShape
-    >>> asked = [Question(str(n), f"{n} plus 1?", (str(n + 1), str(n)), 0) for n in range(60)]
-    >>> found = suited(asked, TrainingConfig(lora=LoraShape()))
+    >>> found = suited([60, 60], False, TrainingConfig(lora=LoraShape()))
     >>> found.learning_rate, found.num_train_epochs
     (0.0003, 3)
     """
-    labelled = False
-    if items and isinstance(items[0], Example):
-        rights = [item.right for item in cast(Sequence[Example], items)]
-        count = max(sum(rights), len(rights) - sum(rights))
-    else:
-        count = len(items)
-        labelled = count >= LABELLED and shared_choices(cast(Sequence[Question], items)) is not None
-    count = max(1, round(share * (count if limit is None else min(limit, count))))
-    recipe = PAPER
+    count, recipe = max(counts, default=0), PAPER
     if count <= LARGEST:
-        rate, most = (1e-3, 5) if labelled else (3e-4, 3)
-        each = dataclasses.replace(config, num_train_epochs=1).steps(count)
+        rate, most = (1e-3, 5) if labels else (3e-4, 3)
+        each = dataclasses.replace(config, num_train_epochs=1).steps(max(1, count))
         recipe = Recipe(rate, min(most, math.ceil(STEPS / each)))
     return dataclasses.replace(config, **vars(recipe))
 
 
-def asked_for(
-    items: Sequence[Question] | Sequence[Example],
-    config: TrainingConfig,
-    *,
-    recipe: str = "auto",
-    learning_rate: float | None = None,
-    epochs: int | None = None,
-    limit: int | None = None,
-    share: float = 1.0,
-) -> TrainingConfig:
-    """A configuration with the learning rate and the epochs that were asked for.
+def are_labels(data: Source | Sequence[Question] | Sequence[Example]) -> bool:
+    """Whether right answers are labels: of a table, or names that `SHARED_BY` questions and more have to choose from.
 
-    Args:
-        items, config, limit, share: As `suited` takes them.
-        recipe: One of `RECIPES`, where neither of the following is given.
-        learning_rate, epochs: What is given; beside one of them the other is the paper's.
+    Yes and no, and letters that stand for options in the prompt, are none.
 
-    Raises:
-        InputError: There is no such recipe, or a value is out of its range.
+    >>> texts = [Question(str(n), f"Text {n}", ("sales", "support", "other"), 0) for n in range(20)]
+    >>> are_labels(texts), are_labels([])
+    (True, False)
     """
-    if recipe not in RECIPES:
-        raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}.")
-    if recipe == "auto" and learning_rate is None and epochs is None:
-        return suited(items, config, limit=limit, share=share)
-    given = {"learning_rate": learning_rate, "num_train_epochs": epochs}
-    return dataclasses.replace(
-        config, **vars(PAPER) | {name: value for name, value in given.items() if value is not None}
-    )
+    if isinstance(data, Source):
+        if data.columns or data.unpaired:
+            return bool(data.columns)
+        items: Sequence[Question] | Sequence[Example] = [one for some in data.questions.values() for one in some]
+    else:
+        items = data
+    if not items or isinstance(items[0], Example):
+        return False
+    sets = Counter(frozenset(map(canonical, question.choices)) for question in cast(Sequence[Question], items))
+    named = all(len(choices) > 2 and any(len(choice) > 1 for choice in choices) for choices in sets)
+    return named and len(items) >= SHARED_BY * len(sets)
+
+
+def by_recipe(
+    recipe: str,
+    counts: Collection[int],
+    data: Source | Sequence[Question] | Sequence[Example],
+    config: TrainingConfig,
+) -> TrainingConfig:
+    """A configuration with the learning rate and the epochs of one of `RECIPES`; the rest is as in `suited`."""
+    if recipe == "paper":
+        return dataclasses.replace(config, **vars(PAPER))
+    return suited(counts, are_labels(data), config)
