@@ -461,9 +461,24 @@ def test_arc_paper_wants_its_folders(tmp_path: Path) -> None:
         ({"question": "Q?", "choices": ["a", "b"]}, r"likra it lacks answer\. All forms: docs/data\.md\.$"),
         ({"prompt": "Q", "choosen": "a", "rejected": "b"}, r"preference pairs it lacks chosen \(is 'choosen' meant"),
         ({"prompt": "Q"}, r"A prompt alone teaches nothing"),
+        ({"text": "Running text.", "id": 3}, r"Divide the text into 'prompt' and 'completion'"),
+        (
+            {"prompt": "Q", "response": "a", "label": True},
+            r"unpaired preference it lacks completion\. Or it is of a table",
+        ),
+        (
+            {"message": "Hi", "team": "sales"},
+            r"is 'message' meant\?\)\. Or it is of a table of texts .* --text and --label",
+        ),
     ],
 )
 def test_what_a_record_is_near_to_is_named_alone(record: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says) as caught:
         load([record])
-    assert "The usual forms" not in str(caught.value) and len(str(caught.value)) < 300
+    assert "The usual forms" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("fields", [("text", "label"), ("ticket", "label"), ("question", "category"), ("a", "b")])
+def test_a_table_hears_of_text_and_label(fields: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match="a table of texts and labels, whose two fields --text and --label name"):
+        load([dict.fromkeys(fields, "x")])

@@ -26,12 +26,6 @@ def count_known(names: Sequence[str]) -> int:
     return sum(name.strip().lower() in known for name in names)
 
 
-#: Data of other trainers that says too little, told by its fields: what to do with it.
-_HINTS = (
-    (("prompt",), "A prompt alone teaches nothing; add 'completion', or 'chosen' and 'rejected'."),
-    (("text",), "Divide the text into 'prompt' and 'completion'; a head learns answers, not running text."),
-)
-
 #: Forms of people's own data, to be named where a record is like none; docs/data.md has all.
 _USUAL = {"likra", "decision records", "preference pairs", "unpaired preference", "conversations"}
 _TABLE = "a table of texts and labels, whose two fields --text and --label name (text= and label= in Python)"
@@ -50,21 +44,41 @@ def recognise(record: Record, where: str, answered: bool = True) -> Form:
         for form in FORMS:
             if form.fits(record, told):
                 return form
-    lacking = {form: _lacking(form, record, answered) for form in FORMS}
-    near, missing = min(
-        lacking.items(), key=lambda item: sum(other is None for other in item[1].values()) / len(item[0].fields)
-    )
-    misspelt, hint = any(missing.values()), ""
-    if misspelt or len(missing) < len(near.fields):
-        named = (name if other is None else f"{name} (is {other!r} meant?)" for name, other in missing.items())
-        hint = f" To be of the form {near.name} it lacks {', '.join(named)}."
-    if answered and not misspelt:
-        hint = next((f" {hint}" for fields, hint in _HINTS if all(field in record for field in fields)), hint)
-    if not hint:
+    if not (hint := _nearest(record, answered) or (_too_little(record) if answered else "")):
         usual = [f"{form.name} ({', '.join(form.lacks({}, answered))})" for form in FORMS if form.name in _USUAL]
         hint = f" The usual forms: {'; '.join(usual)}; or {_TABLE if answered else _TEXTS}."
+    elif len(record) > 1 and not any(isinstance(value, list | dict) for value in record.values()):
+        hint += f" Or it is of {_TABLE}." if answered else f" Or, {_TEXTS}."
     fields = ", ".join(map(str, record))
     raise UnknownForm(f"{where}: of no known form. It has the fields {fields}.{hint} All forms: docs/data.md.")
+
+
+def _nearest(record: Record, answered: bool) -> str:
+    """What a record lacks to be of the form that it is nearest to; empty where it is near to none.
+
+    It is near to a usual form of which it has half the fields, and to any other of which it lacks one of three or more.
+    """
+    found = []
+    for form in FORMS:
+        missing = _lacking(form, record, answered)
+        unknown = sum(other is None for other in missing.values())
+        least = len(form.fields) // 2 if form.name in _USUAL else min(1, len(form.fields) // 3)
+        if unknown <= least:
+            found.append(((unknown / len(form.fields), form.name not in _USUAL), form.name, missing))
+    if not found:
+        return ""
+    _, name, missing = min(found, key=lambda one: one[0])
+    named = (field if other is None else f"{field} (is {other!r} meant?)" for field, other in missing.items())
+    return f" To be of the form {name} it lacks {', '.join(named)}."
+
+
+def _too_little(record: Record) -> str:
+    """What to do with data of other trainers that says too little; empty where it is not such data."""
+    if "prompt" in record:
+        return " A prompt alone teaches nothing; add 'completion', or 'chosen' and 'rejected'."
+    if {*record} - _MORE == {"text"}:
+        return " Divide the text into 'prompt' and 'completion'; a head learns answers, not running text."
+    return ""
 
 
 def _lacking(form: Form, record: Record, answered: bool) -> dict[str, str | None]:
