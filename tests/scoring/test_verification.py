@@ -170,6 +170,9 @@ def test_a_lone_calibration_is_kept_only_if_it_helps() -> None:
     # What says nothing is not kept, taken as it is neither; nor a fit to what was right already, but that as it is.
     noise = np.random.default_rng(1).permutation(right)
     assert all(not calibrate_lone_on(verification(scores, noise), how).helps for how in ("temperature", "plain"))
+    # Scores that say all and claim nothing: their probabilities lie near the share of right ones, without an error.
+    timid = calibrate_lone_on(verification(0.001 * scores, right))
+    assert timid.helps and timid.before < timid.after
     plain = calibrate_lone_on(verification(scores, right), "plain")
     assert plain.helps and plain.calibration.is_plain and plain.before == plain.after
     with pytest.raises(InputError, match="4 prompts are too few"):
@@ -187,14 +190,12 @@ def test_a_calibration_of_choices_is_kept_only_if_it_helps() -> None:
     assert not calibrate(scores, rng.permutation(answers), "temperature", **how).helps
     plain = calibrate(scores, answers, "plain", **how)
     assert plain.helps and plain.calibration.temperature == 1
-    # On these few, drawn so, the fitted one has the larger error.
-    few = next(
-        found
-        for start in range(0, 400, 10)
-        if (found := calibrate(scores[start : start + 10], answers[start : start + 10], "temperature", **how)).after
-        >= found.before
-    )
-    assert not few.helps
+    assert calibrate(0.001 * scores, answers, "temperature", **how).helps
+    # On some of these few, drawn so, the fitted one is worse than the scores as they are.
+    parts = [slice(start, start + 10) for start in range(0, 400, 10)]
+    few = [calibrate(scores[part], answers[part], "temperature", **how) for part in parts]
+    worse = [found for found in few if found.briers and found.briers[1] >= found.briers[0]]
+    assert worse and not any(found.helps for found in worse)
 
 
 def test_lone_candidates_have_a_probability_and_can_be_withheld() -> None:

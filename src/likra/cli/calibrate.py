@@ -110,7 +110,10 @@ def calibrate(
         console.print(fitted.read)
     if fitted.helps:
         bias = f", bias {fitted.calibration.bias:+.3g}" if source.unpaired else ""
-        told = f"Temperature {fitted.calibration.temperature:.3g}{bias}. Kept in {heads}."
+        told = f"Temperature {fitted.calibration.temperature:.3g}{bias}. Kept in {heads}"
+        told += (
+            "." if fitted.after <= fitted.before else ", for the Brier score: as they are, the scores claim too little."
+        )
     else:
         earlier = likra.lone_calibration if source.unpaired else likra.calibration
         why = "the scores as they are do as well"

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,6 +11,9 @@ from rich.table import Table
 from likra.cli import options
 from likra.cli.tracking import ReportTo, log, tracking
 from likra.utils import parallel
+
+if TYPE_CHECKING:
+    from likra.scoring.calibration_error import CalibrationRecord
 
 
 def tune(
@@ -138,7 +141,7 @@ def tune(
         console.print(
             f"Calibrated: no correction of the scores' own probabilities is better ({error})."
             if kept.calibration.is_plain
-            else f"Calibrated: {error} before, {kept.after:.4f} after."
+            else f"Calibrated: {error} before, {kept.after:.4f} after{_briers(kept)}."
         )
     else:
         nothing = "" if error_budget is None else ", so nothing can be automated"
@@ -146,3 +149,8 @@ def tune(
     if cut := found.found.likelihoods.questions_cut:
         console.print(f"{cut} records overran the model's context; their prompts were cut from the left.")
     console.print(f"Heads are in {out}. Next: likra score {out} --question ... --choice ...", markup=False)
+
+
+def _briers(kept: "CalibrationRecord") -> str:
+    """The Brier scores, by which a calibration is kept."""
+    return f"; Brier score {kept.briers[0]:.4f} before, {kept.briers[1]:.4f} after" if kept.briers else ""

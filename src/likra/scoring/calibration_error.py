@@ -104,10 +104,14 @@ class CalibrationRecord:
     def helps(self) -> bool:
         """Whether probabilities are better with it than without, on records that it was not fitted to.
 
-        Their expected calibration error must be lower than that of the scores as they are (unless they are taken so:
-        `PLAIN`), and their Brier score lower than where no score is looked at.
+        Their Brier score must be lower than that of the scores as they are (unless they are taken so: `PLAIN`), and
+        than where no score is looked at. (The expected calibration error would not do: of probabilities that all lie
+        near the share of right answers it is 0, and they say nothing.)
         """
-        return (self.calibration.is_plain or self.after < self.before) and not self.says_nothing
+        if self.calibration.is_plain:
+            return not self.says_nothing
+        before, after = self.briers[:2] if self.briers else (self.before, self.after)
+        return after < before and not self.says_nothing
 
     @property
     def says_nothing(self) -> bool:

@@ -55,6 +55,7 @@ def recalibrated(
     if not record.helps:
         return none("the records judged here give none that is better than none")
     told = f"{what} is new, by {record.questions} records judged here"
-    told += f": expected calibration error {record.before:.4f} without it, {record.after:.4f} with it."
+    told += f": expected calibration error {record.before:.4f} without it, {record.after:.4f} with it"
+    told += f"; Brier score {record.briers[0]:.4f} and {record.briers[1]:.4f}." if record.briers else "."
     automated = record.automation.sentences if record.automation else []
     return record, " ".join([told, *automated])
