@@ -43,7 +43,7 @@ def recipe(config: TrainingConfig) -> tuple[float, int]:
         ([512, 513], False, (1e-4, 1)),
         ([60, 60], True, (1e-3, 5)),
         ([128, 128], True, (1e-3, 3)),
-        ([513, 513], True, (1e-4, 1)),
+        ([513, 513], True, (3e-4, 1)),
     ],
 )
 def test_what_suits_data_of_a_size_and_kind(counts: list[int], labels: bool, expected: tuple[float, int]) -> None:

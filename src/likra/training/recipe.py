@@ -33,7 +33,7 @@ def suited(counts: Collection[int], labels: bool, config: TrainingConfig) -> Tra
     """A configuration with the learning rate and the epochs that did well on data of this size and kind.
 
     Up to `LARGEST` examples a head: 3e-4, and up to three epochs as long as they make no more than about `STEPS` steps;
-    of labels 1e-3, and up to five epochs. Of more the paper's.
+    of labels 1e-3, and up to five epochs. Of more the paper's; of labels 3e-4 and one epoch.
 
     Args:
         counts: How many examples each adapter learns; the largest counts.
@@ -45,7 +45,8 @@ def suited(counts: Collection[int], labels: bool, config: TrainingConfig) -> Tra
     >>> found.learning_rate, found.num_train_epochs
     (0.0003, 3)
     """
-    count, recipe = max(counts, default=0), PAPER
+    count = max(counts, default=0)
+    recipe = Recipe(3e-4, 1) if labels else PAPER
     if count <= LARGEST:
         rate, most = (1e-3, 5) if labels else (3e-4, 3)
         each = dataclasses.replace(config, num_train_epochs=1).steps(max(1, count))
